@@ -1,0 +1,127 @@
+//! What a node is told when it opens, and the settings that the whole cluster shares.
+
+use crate::command::HostSpec;
+use crate::ids::NodeId;
+use crate::time::Duration;
+
+/// One node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its identity.
+    pub id: NodeId,
+    /// What it offers as a host, and its address.
+    pub host: HostSpec,
+    /// Members to ask for admission, with their addresses. Only needed until the node has joined.
+    pub peers: Vec<(NodeId, String)>,
+    /// Consensus timing and batch sizes.
+    pub raft: RaftConfig,
+    /// Bounds of queues.
+    pub limits: Limits,
+    /// Bugs planted for proving that the simulator finds them.
+    #[cfg(feature = "planted")]
+    pub planted: crate::planted::Planted,
+}
+
+/// Consensus timing and batch sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftConfig {
+    /// The unit of the two below.
+    pub tick: Duration,
+    /// An election begins after this many to twice this many ticks of silence.
+    pub election_ticks: u64,
+    /// A leader is heard at least this often.
+    pub heartbeat_ticks: u64,
+    /// The largest append message, in bytes.
+    pub append_bytes_max: u64,
+    /// The most append messages under way to one follower.
+    pub inflight_max: usize,
+    /// The most bytes of proposals not yet committed.
+    pub uncommitted_bytes_max: u64,
+    /// A snapshot is written and the log cut after this many applied entries.
+    pub snapshot_every: u64,
+    /// Entries kept in memory below a snapshot, for followers that are a little behind.
+    pub keep_entries: u64,
+    /// The size of a snapshot's pieces, in bytes.
+    pub chunk_bytes: usize,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(50),
+            election_ticks: 20,
+            heartbeat_ticks: 6,
+            append_bytes_max: 1 << 20,
+            inflight_max: 64,
+            uncommitted_bytes_max: 16 << 20,
+            snapshot_every: 10_000,
+            keep_entries: 1_000,
+            chunk_bytes: 256 << 10,
+        }
+    }
+}
+
+/// Bounds of a node's queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in the leader's hands: proposed, or waiting for a read's confirmation.
+    pub requests_max: usize,
+    /// Requests passed on to the leader and not answered yet.
+    pub forwards_max: usize,
+    /// How long a passed-on request waits for the leader's answer.
+    pub forward_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests_max: 4_096, forwards_max: 4_096, forward_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Settings the whole cluster shares; fixed when it bootstraps and part of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
+    pub lease_ttl: Duration,
+    /// How often an agent sends a heartbeat.
+    pub heartbeat_every: Duration,
+    /// The bound on how much faster one host's clock runs than another's, in parts per million.
+    pub clock_drift_ppm: u32,
+    /// How long a hypervisor may take to kill a VM whose deadline has passed.
+    pub kill_grace: Duration,
+    /// How long a guest may take to power off when it is stopped.
+    pub stop_grace: Duration,
+    /// The most voters; odd, 1 to 7.
+    pub voters_max: u64,
+    /// The most client sessions remembered.
+    pub sessions_max: u64,
+    /// The most answers remembered per session.
+    pub answers_max: u64,
+    /// The most VMs listed.
+    pub vms_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(8),
+            heartbeat_every: Duration::from_secs(1),
+            clock_drift_ppm: 1_000,
+            kill_grace: Duration::from_secs(2),
+            stop_grace: Duration::from_secs(10),
+            voters_max: 5,
+            sessions_max: 4_096,
+            answers_max: 16,
+            vms_max: 100_000,
+        }
+    }
+}
+
+impl Settings {
+    /// How long a leader waits after a host's last sign of life before it gives the host's VMs to others:
+    /// `ttl × (1 + drift) + kill_grace`. A VM runs twice if this is shorter than the truth.
+    #[must_use]
+    pub fn give_up_after(&self) -> Duration {
+        self.lease_ttl.stretched(self.clock_drift_ppm) + self.kill_grace.stretched(self.clock_drift_ppm)
+    }
+}

@@ -1,0 +1,169 @@
+//! What the agent asks of a hypervisor backend, and what it hears back.
+//!
+//! Every request is answered by at most one completion, which may be late, doubled or lost with the agent's process.
+//! The backend, not the agent, enforces the deadline of each VM: at its end the VM is dead even if the agent hangs.
+
+use crate::ids::{Epoch, Generation, VmId};
+use crate::spec::{VmName, VmSpec};
+use crate::time::{Duration, Time};
+
+/// One run of a VM: the VM and the assignment it runs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// Which VM.
+    pub vm: VmId,
+    /// Under which assignment.
+    pub epoch: Epoch,
+}
+
+/// An operation. All are idempotent for one [`Run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HypervisorRequest {
+    /// Build or fetch what the VM needs. Starts nothing.
+    Prepare {
+        /// The run it is for.
+        run: Run,
+        /// The VM's name.
+        name: VmName,
+        /// What it is made of.
+        spec: Box<VmSpec>,
+    },
+    /// Start the VM. Refused with [`HypervisorError::AlreadyRunning`] when any run of this VM is alive on this host, and
+    /// with [`HypervisorError::DeadlinePassed`] when `deadline` is over; a start still under way at its
+    /// deadline must not come alive.
+    Start {
+        /// The run.
+        run: Run,
+        /// The VM's name.
+        name: VmName,
+        /// What it is made of.
+        spec: Box<VmSpec>,
+        /// When the backend kills the VM unless extended.
+        deadline: Time,
+    },
+    /// Ask the guest to power off; kill it after `grace`.
+    Stop {
+        /// The run.
+        run: Run,
+        /// How long the guest may take.
+        grace: Duration,
+    },
+    /// Kill it now.
+    Kill {
+        /// The run.
+        run: Run,
+    },
+    /// Move the deadlines of `runs` to `deadline`; never backwards. Not completed.
+    Extend {
+        /// Those still assigned to this host. A run left out keeps its old deadline.
+        runs: Vec<Run>,
+        /// The lease's end.
+        deadline: Time,
+    },
+    /// Tell every run this host has, also those that are still starting and those of earlier agents.
+    List,
+}
+
+/// A successful completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Prepared.
+    Prepared,
+    /// Started: the VM is alive.
+    Started,
+    /// Stopped or killed: the VM is dead. Also when it was not there.
+    Stopped,
+    /// The runs there are.
+    Listed(Vec<RunView>),
+}
+
+/// A run as the backend knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    /// Which.
+    pub run: Run,
+    /// Alive, or on its way to be.
+    pub state: RunState,
+}
+
+/// Whether a run is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// A start is under way.
+    Starting,
+    /// It runs.
+    Running,
+    /// A stop is under way.
+    Stopping,
+}
+
+/// Something happened to a run unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VmEvent {
+    /// It is dead.
+    Exited(Exit),
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest powered itself off in good order.
+    PoweredOff,
+    /// The guest or the hypervisor crashed, or the exit has no known reason.
+    Crashed,
+    /// Its deadline passed without an extension.
+    DeadlinePassed,
+}
+
+/// Why an operation failed. After any of these the run is *not* alive, except `AlreadyRunning` and `Uncertain`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HypervisorError {
+    /// A run of this VM is alive on this host; it is unharmed.
+    #[error("the VM is already running here under epoch {}", .epoch.0)]
+    AlreadyRunning {
+        /// The living run's epoch.
+        epoch: Epoch,
+    },
+    /// The deadline was over before the VM came alive.
+    #[error("the lease ended before the VM had started")]
+    DeadlinePassed,
+    /// The image or the configuration cannot be built.
+    #[error("cannot be prepared: {reason}")]
+    Prepare {
+        /// The useful lines of the builder's output.
+        reason: String,
+    },
+    /// The backend could not start it.
+    #[error("cannot be started: {reason}")]
+    Start {
+        /// The backend's words.
+        reason: String,
+    },
+    /// This host has no such backend.
+    #[error("this host has no hypervisor {name:?}")]
+    NoBackend {
+        /// The spec's backend.
+        name: String,
+    },
+    /// The backend cannot tell whether the VM is alive; ask [`HypervisorRequest::List`].
+    #[error("the hypervisor's state is uncertain: {reason}")]
+    Uncertain {
+        /// What it saw.
+        reason: String,
+    },
+}
+
+/// A VM as its host's agent sees it; part of each heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmReport {
+    /// Which run.
+    pub run: Run,
+    /// The generation the agent acted on.
+    pub generation: Generation,
+    /// Where it stands.
+    pub phase: crate::spec::Phase,
+    /// Why.
+    pub reason: String,
+    /// Starts beyond the first under this epoch.
+    pub restarts: u32,
+}

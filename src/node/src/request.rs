@@ -1,0 +1,234 @@
+//! What clients ask and what they are answered.
+
+use crate::error::RequestError;
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
+use crate::spec::{Labels, Phase, Resources, VmName, VmSpec, Wanted};
+use crate::time::{Duration, WallMs};
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// Sees every command acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// The answering replica's own state, which may be old.
+    Stale,
+}
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A change, executed exactly once per `id`.
+    Write {
+        /// Names the request and its retries.
+        id: RequestId,
+        /// The change.
+        write: Write,
+    },
+    /// A look, repeated freely.
+    Read {
+        /// What to look at.
+        read: Read,
+        /// How fresh the answer must be.
+        consistency: Consistency,
+    },
+    /// Hands leadership to `to`, or to the most up-to-date voter.
+    TransferLeader {
+        /// The wished successor.
+        to: Option<NodeId>,
+    },
+}
+
+/// A change to the cluster's spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Lists a new VM, stopped.
+    CreateVm {
+        /// Unused until now.
+        name: VmName,
+        /// What it is made of.
+        spec: VmSpec,
+    },
+    /// Wants a VM running.
+    StartVm {
+        /// The VM.
+        name: VmName,
+        /// Refuse when the VM is not at this generation.
+        generation: Option<Generation>,
+    },
+    /// Wants a VM stopped; it stays listed.
+    StopVm {
+        /// The VM.
+        name: VmName,
+        /// Refuse when the VM is not at this generation.
+        generation: Option<Generation>,
+    },
+    /// Stops a VM and removes it once its host has confirmed that nothing runs.
+    DeleteVm {
+        /// The VM.
+        name: VmName,
+        /// Refuse when the VM is not at this generation.
+        generation: Option<Generation>,
+    },
+    /// Keeps new VMs off a host, or lets them on again.
+    CordonHost {
+        /// The host.
+        node: NodeId,
+        /// Whether to keep them off.
+        cordoned: bool,
+    },
+    /// Removes a host from the cluster for good. Refused while VMs are assigned to it.
+    RemoveHost {
+        /// The host.
+        node: NodeId,
+    },
+}
+
+/// A look at the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// One VM.
+    GetVm {
+        /// The VM.
+        name: VmName,
+    },
+    /// All VMs, by name.
+    ListVms,
+    /// The members, the leader, the revision.
+    ClusterStatus,
+}
+
+/// The outcome of a request.
+pub type Reply = Result<Response, RequestError>;
+
+/// A request's successful answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// A write took effect at `revision` (also when a retry is answered again).
+    Written {
+        /// Where in the log.
+        revision: Revision,
+        /// The VM's generation after it; 0 for writes that concern no VM.
+        generation: Generation,
+    },
+    /// One VM, as of `revision`.
+    Vm {
+        /// The state's revision.
+        revision: Revision,
+        /// The VM.
+        vm: Box<VmView>,
+    },
+    /// All VMs by name, as of `revision`.
+    Vms {
+        /// The state's revision.
+        revision: Revision,
+        /// Sorted by name.
+        vms: Vec<VmView>,
+    },
+    /// The cluster.
+    Cluster(Box<ClusterView>),
+    /// Leadership is being handed to `to`.
+    Transferring {
+        /// The successor.
+        to: NodeId,
+    },
+}
+
+/// A VM as clients see it: spec and status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmView {
+    /// This object's identity.
+    pub id: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// What it is made of.
+    pub spec: VmSpec,
+    /// Rises with each change of spec or wanted state.
+    pub generation: Generation,
+    /// What the client wants.
+    pub wanted: Wanted,
+    /// Deleted, waiting for its host to confirm that nothing runs.
+    pub deleting: bool,
+    /// The host it is assigned to, and under which epoch.
+    pub assigned: Option<(NodeId, Epoch)>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why it stands there; may be empty.
+    pub reason: String,
+    /// Since when, by the proposing leader's wall clock.
+    pub since: WallMs,
+    /// How often its host has started it again under this epoch.
+    pub restarts: u32,
+    /// The generation the phase belongs to.
+    pub observed_generation: Generation,
+}
+
+/// The cluster as one member sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Which cluster.
+    pub cluster: crate::ids::ClusterId,
+    /// The answering member.
+    pub answered_by: NodeId,
+    /// The leader it knows.
+    pub leader: Option<NodeId>,
+    /// Its Raft term.
+    pub term: u64,
+    /// Its state's revision.
+    pub revision: Revision,
+    /// All members, by id.
+    pub members: Vec<MemberView>,
+}
+
+/// A member's part in consensus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A voter that leads.
+    Leader,
+    /// Votes and holds a replica.
+    Voter,
+    /// Holds a replica, is on its way to become a voter.
+    Learner,
+    /// Holds no replica.
+    Worker,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Leader => "leader",
+            Self::Voter => "voter",
+            Self::Learner => "learner",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// A member as the leader sees it; what only the leader knows is absent in another member's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its identity.
+    pub node: NodeId,
+    /// Which life of its disk.
+    pub incarnation: Incarnation,
+    /// Where its peers reach it.
+    pub address: String,
+    /// Its part in consensus.
+    pub role: Role,
+    /// False once its lease ran out and its VMs were given up, until it is heard again.
+    pub healthy: bool,
+    /// New VMs are kept off.
+    pub cordoned: bool,
+    /// What it offers.
+    pub capacity: Resources,
+    /// What its VMs take.
+    pub used: Resources,
+    /// Its labels.
+    pub labels: Labels,
+    /// Time since the leader last heard its agent.
+    pub last_contact: Option<Duration>,
+    /// Log entries it lacks (voters and learners).
+    pub lag: Option<u64>,
+    /// VMs assigned to it.
+    pub vms: u64,
+}

@@ -75,7 +75,7 @@ pub struct Placement {
 }
 
 /// What a host tells of itself when it joins.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct HostSpec {
     /// Where its peers reach it.
     pub address: String,

@@ -79,7 +79,7 @@ impl Default for Limits {
 }
 
 /// Settings the whole cluster shares; fixed when it bootstraps and part of the replicated state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
     pub lease_ttl: Duration,

@@ -4,7 +4,7 @@ use crate::ids::{Generation, NodeId, Revision};
 use crate::spec::VmName;
 
 /// Why a request was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RequestError {
     /// `create` under a taken name.
     #[error("VM {name} exists already; choose another name, or delete it first")]

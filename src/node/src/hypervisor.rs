@@ -3,6 +3,8 @@
 //! Every request is answered by at most one completion, which may be late, doubled or lost with the agent's process.
 //! The backend, not the agent, enforces the deadline of each VM: at its end the VM is dead even if the agent hangs.
 
+use std::sync::Arc;
+
 use crate::ids::{Epoch, Generation, VmId};
 use crate::spec::{VmName, VmSpec};
 use crate::time::{Duration, Time};
@@ -26,7 +28,7 @@ pub enum HypervisorRequest {
         /// The VM's name.
         name: VmName,
         /// What it is made of.
-        spec: Box<VmSpec>,
+        spec: Arc<VmSpec>,
     },
     /// Start the VM. Refused with [`HypervisorError::AlreadyRunning`] when any run of this VM is alive on this host, and
     /// with [`HypervisorError::DeadlinePassed`] when `deadline` is over; a start still under way at its
@@ -37,7 +39,7 @@ pub enum HypervisorRequest {
         /// The VM's name.
         name: VmName,
         /// What it is made of.
-        spec: Box<VmSpec>,
+        spec: Arc<VmSpec>,
         /// When the backend kills the VM unless extended.
         deadline: Time,
     },

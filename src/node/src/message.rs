@@ -1,6 +1,8 @@
 //! What members say to each other. Any message may be lost, late, doubled or reordered, and may come from a member
 //! that was deposed, removed or lost its disk; each receiver says how it tells.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::command::HostSpec;
@@ -149,5 +151,5 @@ pub struct Assignment {
     /// Run it, or stop it and report.
     pub wanted: Wanted,
     /// What it is made of.
-    pub spec: Box<VmSpec>,
+    pub spec: Arc<VmSpec>,
 }

@@ -1,5 +1,7 @@
 //! What clients ask and what they are answered.
 
+use std::sync::Arc;
+
 use crate::error::RequestError;
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
 use crate::spec::{Labels, Phase, Resources, VmName, VmSpec, Wanted};
@@ -47,7 +49,7 @@ pub enum Write {
         /// Unused until now.
         name: VmName,
         /// What it is made of.
-        spec: VmSpec,
+        spec: Arc<VmSpec>,
     },
     /// Wants a VM running.
     StartVm {
@@ -142,7 +144,7 @@ pub struct VmView {
     /// Its name.
     pub name: VmName,
     /// What it is made of.
-    pub spec: VmSpec,
+    pub spec: Arc<VmSpec>,
     /// Rises with each change of spec or wanted state.
     pub generation: Generation,
     /// What the client wants.

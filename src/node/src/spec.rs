@@ -60,7 +60,7 @@ pub struct BadName {
 }
 
 /// An amount of a host's goods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Resources {
     /// Virtual CPUs.
     pub vcpus: u32,
@@ -95,7 +95,7 @@ impl Resources {
 }
 
 /// What to do on the same host when a VM has exited although it is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum RestartPolicy {
     /// Start it again, whatever its exit.
     #[default]
@@ -107,7 +107,7 @@ pub enum RestartPolicy {
 }
 
 /// What to do when a VM's host is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum FailoverPolicy {
     /// Start it on another host.
     #[default]
@@ -117,7 +117,7 @@ pub enum FailoverPolicy {
 }
 
 /// What a VM is made of. The node hands `payload` to the hypervisor as it is and never looks inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VmSpec {
     /// What the VM takes of its host.
     pub resources: Resources,
@@ -184,7 +184,7 @@ pub fn validate_labels(labels: &Labels) -> Result<(), String> {
 }
 
 /// What the client wants of a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Wanted {
     /// Let it run.
     Running,
@@ -194,7 +194,7 @@ pub enum Wanted {
 }
 
 /// Where a VM stands, as its agent last reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Phase {
     /// Not running, and not wanted to.
     #[default]

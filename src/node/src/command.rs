@@ -25,8 +25,8 @@ pub enum Action {
         id: RequestId,
         /// The write.
         write: Write,
-        /// For [`Write::StartVm`]: the host the scheduler chose, unless the VM has one.
-        place: Option<NodeId>,
+        /// What the scheduler decided.
+        place: Place,
     },
     /// Takes a new member in. Without effect when it is one already.
     AddHost {
@@ -59,6 +59,18 @@ pub enum Action {
         /// What changed.
         reports: Vec<VmReport>,
     },
+}
+
+/// The scheduler's decision for one write.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Place {
+    /// The write needs no host.
+    #[default]
+    Unneeded,
+    /// Start the VM there.
+    On(NodeId),
+    /// No host can take it; each with what it lacks.
+    Nowhere(Vec<(NodeId, String)>),
 }
 
 /// A VM and the host chosen for it.

@@ -4,6 +4,7 @@
 //! iterates a hashed collection. A node learns the time from each step and draws chance from its own seed, so the
 //! same inputs give the same effects on every machine.
 
+pub mod codec;
 pub mod command;
 pub mod config;
 pub mod effects;

@@ -37,6 +37,11 @@ pub enum Action {
         /// What it offers.
         host: HostSpec,
     },
+    /// Takes a leaving host out for good: it votes no more and has no VMs.
+    DropHost {
+        /// The host.
+        node: NodeId,
+    },
     /// Gives a silent host up: its lease has certainly ended.
     LoseHost {
         /// The host.

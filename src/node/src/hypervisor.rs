@@ -18,7 +18,8 @@ pub struct Run {
     pub epoch: Epoch,
 }
 
-/// An operation. All are idempotent for one [`Run`].
+/// An operation. All are idempotent for one [`Run`], and the backend takes them in the order they were submitted. `Stop` and
+/// `Kill` also end a start under way: once they are completed the run never comes alive again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HypervisorRequest {
     /// Build or fetch what the VM needs. Starts nothing.

@@ -19,6 +19,7 @@ pub mod planted;
 pub mod request;
 pub mod rng;
 pub mod spec;
+pub mod state;
 pub mod stored;
 pub mod time;
 

@@ -79,7 +79,7 @@ pub enum Write {
         /// Whether to keep them off.
         cordoned: bool,
     },
-    /// Removes a host from the cluster for good. Refused while VMs are assigned to it.
+    /// Has a host leave the cluster for good, as soon as it votes no more. Refused while VMs are assigned to it.
     RemoveHost {
         /// The host.
         node: NodeId,
@@ -221,6 +221,8 @@ pub struct MemberView {
     pub healthy: bool,
     /// New VMs are kept off.
     pub cordoned: bool,
+    /// On its way out of the cluster.
+    pub leaving: bool,
     /// What it offers.
     pub capacity: Resources,
     /// What its VMs take.

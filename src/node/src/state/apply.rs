@@ -1,0 +1,357 @@
+//! Carrying out commands. A pure function of state and command, and total: a command that does not fit the state is
+//! answered with an error or skipped, it never panics.
+
+use super::hash::hash_of;
+use super::sessions::{Answer, Lookup};
+use super::{Host, State, Vm};
+use crate::command::{Action, Command, HostSpec, Place, Placement};
+use crate::error::RequestError;
+use crate::hypervisor::VmReport;
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
+use crate::request::Write;
+use crate::spec::{Phase, VmName, Wanted};
+use crate::time::WallMs;
+
+/// What carrying out a command came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// For a client's command: its answer, or none when the decision inside no longer fits the state. Then nothing was done
+    /// or remembered, and the leader decides anew.
+    pub answer: Option<Answer>,
+    /// Hosts whose assignment set has changed.
+    pub touched: Vec<NodeId>,
+}
+
+/// One command at its place in the log.
+struct Step<'a> {
+    state: &'a mut State,
+    revision: Revision,
+    at: WallMs,
+    touched: Vec<NodeId>,
+}
+
+impl State {
+    /// Carries out the command at `revision`.
+    pub fn apply(&mut self, revision: Revision, command: &Command) -> Applied {
+        self.revision = revision;
+        let mut step = Step { state: self, revision, at: command.at, touched: Vec::new() };
+        let answer = step.run(&command.action);
+        Applied { answer, touched: step.touched }
+    }
+}
+
+/// A request's content, for telling a retry from a misused id.
+#[must_use]
+pub fn fingerprint(write: &Write) -> u64 {
+    match write {
+        Write::CreateVm { name, spec } => hash_of(&(1u8, name, spec)),
+        Write::StartVm { name, generation } => hash_of(&(2u8, name, generation)),
+        Write::StopVm { name, generation } => hash_of(&(3u8, name, generation)),
+        Write::DeleteVm { name, generation } => hash_of(&(4u8, name, generation)),
+        Write::CordonHost { node, cordoned } => hash_of(&(5u8, node, cordoned)),
+        Write::RemoveHost { node } => hash_of(&(6u8, node)),
+    }
+}
+
+impl Step<'_> {
+    fn run(&mut self, action: &Action) -> Option<Answer> {
+        match action {
+            Action::Client { id, write, place } => return self.client(*id, write, place),
+            Action::AddHost { node, incarnation, host } => self.add_host(*node, *incarnation, host),
+            Action::DropHost { node } => self.drop_host(*node),
+            Action::LoseHost { node } => self.lose_host(*node),
+            Action::RegainHost { node } => self.regain_host(*node),
+            Action::Assign { moves } => moves.iter().for_each(|placement| self.assign(placement)),
+            Action::Report { node, reports } => self.reports(*node, reports),
+        }
+        None
+    }
+
+    fn client(&mut self, id: RequestId, write: &Write, place: &Place) -> Option<Answer> {
+        let fingerprint = fingerprint(write);
+        match self.state.sessions.lookup(id, fingerprint) {
+            Lookup::New => {}
+            Lookup::Answered(answer) => return Some(answer),
+            Lookup::Refused(error) => return Some(Err(error)),
+        }
+        let answer = self.write(write, place)?.map(|generation| (self.revision, generation));
+        let settings = &self.state.settings;
+        let (sessions_max, answers_max) = (settings.sessions_max, settings.answers_max);
+        self.state.sessions.record(id, self.revision, fingerprint, answer.clone(), sessions_max, answers_max);
+        Some(answer)
+    }
+
+    /// The VM's generation afterwards, or none to have the leader decide anew.
+    fn write(&mut self, write: &Write, place: &Place) -> Option<Result<Generation, RequestError>> {
+        Some(match write {
+            Write::CreateVm { name, spec } => self.create(name, spec),
+            Write::StartVm { name, generation } => return self.start(name, *generation, place),
+            Write::StopVm { name, generation } => self.stop(name, *generation),
+            Write::DeleteVm { name, generation } => self.delete(name, *generation),
+            Write::CordonHost { node, cordoned } => self.cordon(*node, *cordoned),
+            Write::RemoveHost { node } => self.remove_host(*node),
+        })
+    }
+
+    fn create(
+        &mut self,
+        name: &VmName,
+        spec: &std::sync::Arc<crate::spec::VmSpec>,
+    ) -> Result<Generation, RequestError> {
+        spec.validate().map_err(|reason| RequestError::BadSpec { reason })?;
+        match self.state.vms.get(name) {
+            Some(vm) if vm.deleting => return Err(RequestError::VmDeleting { name: name.clone() }),
+            Some(_) => return Err(RequestError::VmExists { name: name.clone() }),
+            None => {}
+        }
+        let max = self.state.settings.vms_max;
+        if self.state.vms.len() as u64 >= max {
+            return Err(RequestError::TooManyVms { max });
+        }
+        let vm = Vm::new(VmId(self.revision.0), name.clone(), spec.clone(), self.at);
+        let generation = vm.generation;
+        self.state.index_vm(vm);
+        Ok(generation)
+    }
+
+    fn find(&self, name: &VmName, expected: Option<Generation>) -> Result<&Vm, RequestError> {
+        let vm = self.state.vms.get(name).ok_or_else(|| RequestError::VmUnknown { name: name.clone() })?;
+        match expected {
+            Some(expected) if expected != vm.generation => {
+                let (name, actual) = (name.clone(), vm.generation);
+                Err(RequestError::GenerationConflict { name, expected, actual })
+            }
+            _ => Ok(vm),
+        }
+    }
+
+    fn find_living(&self, name: &VmName, expected: Option<Generation>) -> Result<&Vm, RequestError> {
+        let vm = self.find(name, expected)?;
+        if vm.deleting { Err(RequestError::VmDeleting { name: name.clone() }) } else { Ok(vm) }
+    }
+
+    fn start(
+        &mut self,
+        name: &VmName,
+        expected: Option<Generation>,
+        place: &Place,
+    ) -> Option<Result<Generation, RequestError>> {
+        let vm = match self.find_living(name, expected) {
+            Ok(vm) => vm,
+            Err(error) => return Some(Err(error)),
+        };
+        if vm.wanted == Wanted::Running {
+            return Some(Ok(vm.generation));
+        }
+        let target = match (vm.assigned, place) {
+            (Some((node, _)), _) => Err(node),
+            (None, Place::On(node)) if self.state.fits(vm, *node) => Ok(*node),
+            (None, Place::Nowhere(hosts)) => {
+                return Some(Err(RequestError::NoRoom { name: name.clone(), hosts: hosts.clone() }));
+            }
+            (None, _) => return None,
+        };
+        let generation = Generation(vm.generation.0 + 1);
+        let at = self.at;
+        self.state.with_vm(name, |vm| {
+            vm.generation = generation;
+            vm.wanted = Wanted::Running;
+            if let Ok(node) = target {
+                assign_to(vm, node, at);
+            }
+            true
+        });
+        let (Ok(node) | Err(node)) = target;
+        self.touch(node);
+        Some(Ok(generation))
+    }
+
+    fn stop(&mut self, name: &VmName, expected: Option<Generation>) -> Result<Generation, RequestError> {
+        let vm = self.find_living(name, expected)?;
+        if vm.wanted == Wanted::Stopped {
+            return Ok(vm.generation);
+        }
+        let generation = Generation(vm.generation.0 + 1);
+        self.unwant(name, generation, false);
+        Ok(generation)
+    }
+
+    fn delete(&mut self, name: &VmName, expected: Option<Generation>) -> Result<Generation, RequestError> {
+        let vm = self.find(name, expected)?;
+        if vm.deleting {
+            return Ok(vm.generation);
+        }
+        let generation = Generation(vm.generation.0 + 1);
+        self.unwant(name, generation, true);
+        Ok(generation)
+    }
+
+    /// Wants the VM stopped. It keeps its host until that has confirmed that nothing runs, unless the host is lost: then its lease has
+    /// ended, and nothing runs.
+    fn unwant(&mut self, name: &VmName, generation: Generation, deleting: bool) {
+        let Some(vm) = self.state.vms.get(name) else { return };
+        let host = vm.assigned.map(|(node, _)| node);
+        let lives = host.and_then(|node| self.state.hosts.get(&node)).is_some_and(|host| !host.lost);
+        let at = self.at;
+        self.state.with_vm(name, |vm| {
+            vm.generation = generation;
+            vm.wanted = Wanted::Stopped;
+            vm.deleting = deleting;
+            if !lives {
+                vm.assigned = None;
+                vm.observed_generation = generation;
+                vm.stands(Phase::Stopped, "", at);
+            }
+            lives || !deleting
+        });
+        if let Some(node) = host {
+            self.touch(node);
+        }
+    }
+
+    fn cordon(&mut self, node: NodeId, cordoned: bool) -> Result<Generation, RequestError> {
+        if !self.state.hosts.contains_key(&node) {
+            return Err(RequestError::HostUnknown { node });
+        }
+        self.state.with_host(node, |host| host.cordoned = cordoned);
+        Ok(Generation(0))
+    }
+
+    fn remove_host(&mut self, node: NodeId) -> Result<Generation, RequestError> {
+        let host = self.state.hosts.get(&node).ok_or(RequestError::HostUnknown { node })?;
+        let others = self.state.hosts.iter().any(|(other, host)| *other != node && !host.leaving);
+        if !others {
+            return Err(RequestError::LastVoter { node });
+        }
+        if !host.vms.is_empty() {
+            return Err(RequestError::HostBusy { node, vms: host.vms.len() as u64 });
+        }
+        self.state.with_host(node, |host| host.leaving = true);
+        Ok(Generation(0))
+    }
+
+    fn drop_host(&mut self, node: NodeId) {
+        if self.state.hosts.get(&node).is_some_and(|host| host.leaving && host.vms.is_empty()) {
+            self.state.remove_host(node);
+        }
+    }
+
+    fn add_host(&mut self, node: NodeId, incarnation: Incarnation, spec: &HostSpec) {
+        if self.state.removed.contains(&node) {
+            return;
+        }
+        match self.state.hosts.get(&node) {
+            None => self.state.insert_host(node, Host::new(spec.clone(), incarnation, self.revision)),
+            Some(host) if host.incarnation == incarnation && host.spec != *spec => {
+                self.state.with_host(node, |host| {
+                    let capacity =
+                        if spec.capacity.holds(host.used) { spec.capacity } else { host.spec.capacity };
+                    host.spec = HostSpec { capacity, ..spec.clone() };
+                });
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn lose_host(&mut self, node: NodeId) {
+        let Some(host) = self.state.hosts.get(&node).filter(|host| !host.lost) else { return };
+        let names: Vec<VmName> = host.vms.values().cloned().collect();
+        self.state.with_host(node, |host| host.lost = true);
+        self.touch(node);
+        let at = self.at;
+        for name in names {
+            self.state.with_vm(&name, |vm| {
+                if vm.wanted == Wanted::Running {
+                    let reason =
+                        if vm.may_move() { format!("{node} is lost") } else { format!("waiting for {node}") };
+                    vm.stands(Phase::Lost, reason, at);
+                } else {
+                    vm.assigned = None;
+                    vm.observed_generation = vm.generation;
+                    vm.stands(Phase::Stopped, "", at);
+                }
+                !vm.deleting
+            });
+        }
+    }
+
+    fn regain_host(&mut self, node: NodeId) {
+        let Some(host) = self.state.hosts.get(&node).filter(|host| host.lost) else { return };
+        let names: Vec<VmName> = host.vms.values().cloned().collect();
+        self.state.with_host(node, |host| host.lost = false);
+        self.touch(node);
+        for name in names {
+            self.state.with_vm(&name, |_| true);
+        }
+    }
+
+    fn assign(&mut self, placement: &Placement) {
+        let Some(vm) = self.state.vms.get(&placement.name) else { return };
+        let same = vm.id == placement.vm && vm.epoch == placement.epoch;
+        if !same || !self.state.is_unplaced(vm) || !self.state.fits(vm, placement.to) {
+            return;
+        }
+        let old = vm.assigned.map(|(node, _)| node);
+        let at = self.at;
+        self.state.with_vm(&placement.name, |vm| {
+            assign_to(vm, placement.to, at);
+            true
+        });
+        if let Some(node) = old {
+            self.touch(node);
+        }
+        self.touch(placement.to);
+    }
+
+    fn reports(&mut self, node: NodeId, reports: &[VmReport]) {
+        let Some(host) = self.state.hosts.get(&node).filter(|host| !host.lost) else { return };
+        let named = |report: &VmReport| host.vms.get(&report.run.vm).cloned();
+        let named: Vec<_> = reports.iter().filter_map(|report| Some((named(report)?, report))).collect();
+        for (name, report) in named {
+            self.report(node, &name, report);
+        }
+    }
+
+    /// Takes what an agent says of a run. A stop frees the host only if the agent acted on the newest generation: an older stop may
+    /// have been followed by a start.
+    fn report(&mut self, node: NodeId, name: &VmName, report: &VmReport) {
+        let Some(vm) = self.state.vms.get(name) else { return };
+        if vm.assigned != Some((node, report.run.epoch)) || report.generation > vm.generation {
+            return;
+        }
+        let confirmed = vm.wanted == Wanted::Stopped
+            && report.phase == Phase::Stopped
+            && report.generation == vm.generation;
+        let at = self.at;
+        self.state.with_vm(name, |vm| {
+            if vm.phase != report.phase || vm.reason != report.reason {
+                vm.stands(report.phase, report.reason.clone(), at);
+            }
+            vm.restarts = report.restarts;
+            vm.observed_generation = report.generation;
+            if confirmed {
+                vm.assigned = None;
+            }
+            !(confirmed && vm.deleting)
+        });
+        if confirmed {
+            self.touch(node);
+        }
+    }
+
+    /// Marks that `node`'s assignment set is another one from this revision on.
+    fn touch(&mut self, node: NodeId) {
+        let revision = self.revision;
+        self.state.with_host(node, |host| host.set_revision = revision);
+        if !self.touched.contains(&node) {
+            self.touched.push(node);
+        }
+    }
+}
+
+fn assign_to(vm: &mut Vm, node: NodeId, at: WallMs) {
+    vm.epoch = Epoch(vm.epoch.0 + 1);
+    vm.assigned = Some((node, vm.epoch));
+    vm.restarts = 0;
+    vm.stands(Phase::Pending, format!("assigned to {node}"), at);
+}

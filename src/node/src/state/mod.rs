@@ -1,0 +1,227 @@
+//! The replicated cluster state. Changed only by [`State::apply`], equal on every replica at the same revision.
+
+pub mod apply;
+pub mod hash;
+mod object;
+pub mod scheduler;
+pub mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use apply::Applied;
+pub use object::{Host, Vm};
+
+use crate::config::Settings;
+use crate::hypervisor::Run;
+use crate::ids::{ClusterId, NodeId, Revision};
+use crate::message::Assignment;
+use crate::spec::{Resources, VmName, Wanted};
+use hash::hash_of;
+use sessions::Sessions;
+
+/// Everything the cluster agrees on.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Fixed at its bootstrap.
+    pub settings: Settings,
+    /// The last log entry carried out.
+    pub revision: Revision,
+    /// The members.
+    pub hosts: BTreeMap<NodeId, Host>,
+    /// Ids that were members and never will be again.
+    pub removed: BTreeSet<NodeId>,
+    /// The VMs.
+    pub vms: BTreeMap<VmName, Vm>,
+    /// The clients' sessions.
+    pub sessions: Sessions,
+    /// VMs wanted running without a host to run on, or with a lost one they may leave. Derived.
+    unplaced: BTreeSet<VmName>,
+    /// Sum of the hashes of hosts, removed ids and VMs.
+    objects_hash: u64,
+}
+
+impl State {
+    /// The state of a cluster that has nothing yet.
+    #[must_use]
+    pub fn new(cluster: ClusterId, settings: Settings, revision: Revision) -> Self {
+        Self {
+            cluster,
+            settings,
+            revision,
+            hosts: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            vms: BTreeMap::new(),
+            sessions: Sessions::default(),
+            unplaced: BTreeSet::new(),
+            objects_hash: 0,
+        }
+    }
+
+    /// The hash over all of it but the revision.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.objects_hash.wrapping_add(self.sessions.hash())
+    }
+
+    /// VMs that need a host, by name.
+    pub fn unplaced(&self) -> impl Iterator<Item = &Vm> {
+        self.unplaced.iter().filter_map(|name| self.vms.get(name))
+    }
+
+    /// Whether any VM needs a host.
+    #[must_use]
+    pub fn has_unplaced(&self) -> bool {
+        !self.unplaced.is_empty()
+    }
+
+    /// What `node` has to run or to stop, whole; nothing for a lost host, whatever is still written on its name.
+    #[must_use]
+    pub fn assignments(&self, node: NodeId) -> Vec<Assignment> {
+        let Some(host) = self.hosts.get(&node).filter(|host| !host.lost) else { return Vec::new() };
+        let vms = host.vms.values().filter_map(|name| self.vms.get(name));
+        vms.filter_map(|vm| {
+            let (_, epoch) = vm.assigned?;
+            Some(Assignment {
+                run: Run { vm: vm.id, epoch },
+                name: vm.name.clone(),
+                generation: vm.generation,
+                wanted: vm.wanted,
+                spec: vm.spec.clone(),
+            })
+        })
+        .collect()
+    }
+
+    /// Where every member is reached, voters first.
+    #[must_use]
+    pub fn directory(&self, voters: &[NodeId]) -> Vec<(NodeId, String)> {
+        let address = |node: &NodeId| self.hosts.get(node).map(|host| (*node, host.spec.address.clone()));
+        let workers = self.hosts.keys().filter(|node| !voters.contains(node));
+        voters.iter().chain(workers).filter_map(address).collect()
+    }
+
+    /// Takes a VM out, lets `change` work on it, and puts it back with hash and indexes up to date; `change` returns
+    /// false to have it gone.
+    fn with_vm(&mut self, name: &VmName, change: impl FnOnce(&mut Vm) -> bool) {
+        let Some(mut vm) = self.vms.remove(name) else { return };
+        self.unindex_vm(&vm);
+        if change(&mut vm) {
+            self.index_vm(vm);
+        }
+    }
+
+    fn unindex_vm(&mut self, vm: &Vm) {
+        self.objects_hash = self.objects_hash.wrapping_sub(vm.hash);
+        self.unplaced.remove(&vm.name);
+        if let Some((node, _)) = vm.assigned {
+            self.with_host(node, |host| {
+                host.vms.remove(&vm.id);
+                host.used = host.used.minus(vm.spec.resources);
+            });
+        }
+    }
+
+    fn index_vm(&mut self, mut vm: Vm) {
+        vm.rehash();
+        self.objects_hash = self.objects_hash.wrapping_add(vm.hash);
+        if let Some((node, _)) = vm.assigned {
+            self.with_host(node, |host| {
+                host.vms.insert(vm.id, vm.name.clone());
+                host.used = host.used.plus(vm.spec.resources);
+            });
+        }
+        if self.is_unplaced(&vm) {
+            self.unplaced.insert(vm.name.clone());
+        }
+        self.vms.insert(vm.name.clone(), vm);
+    }
+
+    fn is_unplaced(&self, vm: &Vm) -> bool {
+        let free = match vm.assigned {
+            None => true,
+            Some((node, _)) => vm.may_move() && self.hosts.get(&node).is_none_or(|host| host.lost),
+        };
+        free && vm.wanted == Wanted::Running && !vm.deleting
+    }
+
+    fn with_host(&mut self, node: NodeId, change: impl FnOnce(&mut Host)) {
+        if let Some(host) = self.hosts.get_mut(&node) {
+            self.objects_hash = self.objects_hash.wrapping_sub(host.hash);
+            change(host);
+            host.rehash(node);
+            self.objects_hash = self.objects_hash.wrapping_add(host.hash);
+        }
+    }
+
+    fn insert_host(&mut self, node: NodeId, mut host: Host) {
+        host.rehash(node);
+        self.objects_hash = self.objects_hash.wrapping_add(host.hash);
+        self.hosts.insert(node, host);
+    }
+
+    fn remove_host(&mut self, node: NodeId) {
+        if let Some(host) = self.hosts.remove(&node) {
+            self.objects_hash = self.objects_hash.wrapping_sub(host.hash);
+            self.objects_hash = self.objects_hash.wrapping_add(hash_of(&("removed", node)));
+            self.removed.insert(node);
+        }
+    }
+
+    /// Builds a state from a snapshot's parts: everything but the derived fields, which are computed here.
+    #[must_use]
+    pub fn restore(
+        mut head: Self,
+        hosts: impl IntoIterator<Item = (NodeId, Host)>,
+        removed: impl IntoIterator<Item = NodeId>,
+        vms: impl IntoIterator<Item = Vm>,
+    ) -> Self {
+        for (node, host) in hosts {
+            head.insert_host(node, host);
+        }
+        for node in removed {
+            head.objects_hash = head.objects_hash.wrapping_add(hash_of(&("removed", node)));
+            head.removed.insert(node);
+        }
+        for vm in vms {
+            head.index_vm(vm);
+        }
+        head
+    }
+
+    /// Asserts what must hold of every reachable state.
+    pub fn check(&self) {
+        let mut used: BTreeMap<NodeId, Resources> = BTreeMap::new();
+        for (name, vm) in &self.vms {
+            assert_eq!(name, &vm.name, "invariant: a VM is listed under its own name");
+            assert!(vm.id.0 <= self.revision.0, "invariant: a VM is not from the future");
+            assert!(vm.observed_generation <= vm.generation, "invariant: status does not run ahead of spec");
+            assert_eq!(self.is_unplaced(vm), self.unplaced.contains(name), "invariant: unplaced is complete");
+            if let Some((node, epoch)) = vm.assigned {
+                assert_eq!(epoch, vm.epoch, "invariant: an assignment has the newest epoch");
+                let sum = used.entry(node).or_default();
+                *sum = sum.plus(vm.spec.resources);
+            } else {
+                assert!(!vm.deleting, "invariant: a deleted VM without a host is gone");
+            }
+        }
+        for (node, host) in &self.hosts {
+            assert!(!self.removed.contains(node), "invariant: a removed host does not return");
+            assert_eq!(
+                host.used,
+                used.remove(node).unwrap_or_default(),
+                "invariant: used is the sum of its VMs"
+            );
+            assert!(host.spec.capacity.holds(host.used), "invariant: {node} is never over capacity");
+        }
+        assert!(used.is_empty(), "invariant: VMs are assigned to members only, not to {used:?}");
+        self.sessions.check();
+        let hosts = self.hosts.iter().map(|(node, host)| {
+            (*node, Host { used: Resources::default(), vms: BTreeMap::new(), ..host.clone() })
+        });
+        let head = Self::new(self.cluster, self.settings.clone(), self.revision);
+        let again = Self::restore(head, hosts, self.removed.iter().copied(), self.vms.values().cloned());
+        assert_eq!(again.objects_hash, self.objects_hash, "invariant: the state's hash is up to date");
+    }
+}

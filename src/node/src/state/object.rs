@@ -1,0 +1,165 @@
+//! Hosts and VMs as the state holds them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::hash::hash_of;
+use crate::command::HostSpec;
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use crate::request::VmView;
+use crate::spec::{FailoverPolicy, Phase, Resources, VmName, VmSpec, Wanted};
+use crate::time::WallMs;
+
+/// A member as a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// What it told of itself.
+    pub spec: HostSpec,
+    /// Its disk.
+    pub incarnation: Incarnation,
+    /// New VMs are kept off.
+    pub cordoned: bool,
+    /// On its way out: it gets no VMs and no vote.
+    pub leaving: bool,
+    /// Given up: its lease has ended, nothing may run there until it is taken back.
+    pub lost: bool,
+    /// The revision that last changed its assignment set.
+    pub set_revision: Revision,
+    /// What its VMs take. Derived.
+    pub used: Resources,
+    /// Its VMs. Derived.
+    pub vms: BTreeMap<VmId, VmName>,
+    pub(super) hash: u64,
+}
+
+impl Host {
+    /// A host without VMs.
+    #[must_use]
+    pub fn new(spec: HostSpec, incarnation: Incarnation, set_revision: Revision) -> Self {
+        let (used, vms) = (Resources::default(), BTreeMap::new());
+        Self {
+            spec,
+            incarnation,
+            cordoned: false,
+            leaving: false,
+            lost: false,
+            set_revision,
+            used,
+            vms,
+            hash: 0,
+        }
+    }
+
+    /// Whether it takes new VMs.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.lost && !self.cordoned && !self.leaving
+    }
+
+    /// What is left for further VMs.
+    #[must_use]
+    pub fn free(&self) -> Resources {
+        self.spec.capacity.minus(self.used)
+    }
+
+    pub(super) fn rehash(&mut self, node: NodeId) {
+        let flags = (self.cordoned, self.leaving, self.lost);
+        self.hash = hash_of(&("host", node, &self.spec, self.incarnation, flags, self.set_revision));
+    }
+}
+
+/// A VM: what is wanted and what is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// This object.
+    pub id: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// What it is made of.
+    pub spec: Arc<VmSpec>,
+    /// Rises with each change of spec or wanted state.
+    pub generation: Generation,
+    /// What the client wants.
+    pub wanted: Wanted,
+    /// A tombstone: gone as soon as its host has confirmed that nothing runs.
+    pub deleting: bool,
+    /// Its host, with the newest epoch.
+    pub assigned: Option<(NodeId, Epoch)>,
+    /// The newest epoch ever given.
+    pub epoch: Epoch,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: WallMs,
+    /// Restarts under this epoch.
+    pub restarts: u32,
+    /// The generation that `phase` belongs to.
+    pub observed_generation: Generation,
+    spec_hash: u64,
+    pub(super) hash: u64,
+}
+
+impl Vm {
+    /// A new VM, stopped.
+    #[must_use]
+    pub fn new(id: VmId, name: VmName, spec: Arc<VmSpec>, since: WallMs) -> Self {
+        let spec_hash = hash_of(&*spec);
+        Self {
+            id,
+            name,
+            spec,
+            generation: Generation(1),
+            wanted: Wanted::Stopped,
+            deleting: false,
+            assigned: None,
+            epoch: Epoch(0),
+            phase: Phase::Stopped,
+            reason: String::new(),
+            since,
+            restarts: 0,
+            observed_generation: Generation(1),
+            spec_hash,
+            hash: 0,
+        }
+    }
+
+    /// Whether it may leave a lost host.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        self.spec.failover == FailoverPolicy::Move && !self.spec.local_volume
+    }
+
+    /// As clients see it.
+    #[must_use]
+    pub fn view(&self) -> VmView {
+        VmView {
+            id: self.id,
+            name: self.name.clone(),
+            spec: self.spec.clone(),
+            generation: self.generation,
+            wanted: self.wanted,
+            deleting: self.deleting,
+            assigned: self.assigned,
+            phase: self.phase,
+            reason: self.reason.clone(),
+            since: self.since,
+            restarts: self.restarts,
+            observed_generation: self.observed_generation,
+        }
+    }
+
+    pub(super) fn stands(&mut self, phase: Phase, reason: impl Into<String>, since: WallMs) {
+        self.phase = phase;
+        self.reason = reason.into();
+        self.since = since;
+    }
+
+    pub(super) fn rehash(&mut self) {
+        let wanted =
+            (self.generation, self.wanted == Wanted::Running, self.deleting, self.assigned, self.epoch);
+        let status = (self.phase, &self.reason, self.since, self.restarts, self.observed_generation);
+        self.hash = hash_of(&("vm", self.id, &self.name, self.spec_hash, wanted, status));
+    }
+}

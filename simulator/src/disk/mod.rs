@@ -1,0 +1,269 @@
+//! The disks of the simulated hosts: redb over simulated media, or a model, behind one handle.
+//!
+//! A batch that a node begins stays under way until the world calls [`SimDisk::complete`], so that the world decides how
+//! long a write takes and what may happen meanwhile. All chance comes from the stream that the caller hands in.
+
+mod modelled;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Poll;
+
+use blixard_node::rng::Rng;
+use blixard_node::stored::{Stored, WriteBatch};
+use blixard_runtime::{Disk, DiskError};
+
+use modelled::Modelled;
+
+/// How many acknowledged batches a disk whose sync lies holds back at most.
+pub const LIE_BATCHES_MAX: usize = 64;
+
+/// What stands behind a [`SimDisk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A value in memory: fast.
+    Modelled,
+}
+
+/// What a crash takes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The process dies; what it has written stays with the operating system.
+    Process,
+    /// The host loses power: any part of what was written and not synced is gone, by 512-byte sectors.
+    Power,
+}
+
+/// What an armed fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Reading, writing or syncing fails.
+    Io,
+    /// No space is left.
+    Full,
+}
+
+/// A fault of one operation, out of those that follow the call of [`SimDisk::arm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its kind.
+    pub kind: FaultKind,
+    /// How many operations succeed before. The modelled disk has one operation a batch, so it fails the next one.
+    pub after_ops: u32,
+}
+
+impl Fault {
+    fn error(self, path: &str) -> DiskError {
+        match self.kind {
+            FaultKind::Io => DiskError::Io { path: path.into(), reason: "injected I/O error".into() },
+            FaultKind::Full => DiskError::Full { path: path.into() },
+        }
+    }
+}
+
+/// What the batch under way asks of the medium, for drawing how long it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Writes and changes of length.
+    pub writes: u32,
+    /// Syncs. 0 for a batch that needs not be durable.
+    pub syncs: u32,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// All operations.
+    #[must_use]
+    pub fn ops(&self) -> u32 {
+        self.writes + self.syncs
+    }
+}
+
+/// A handle of one host's disk. Clones share the disk: the world keeps one and the node's runtime another.
+#[derive(Clone, Debug)]
+pub struct SimDisk(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    path: String,
+    engine: Engine,
+    medium: Medium,
+    under_way: bool,
+    /// The outcome of the last batch that was completed, until the next one begins.
+    outcome: Result<(), DiskError>,
+}
+
+#[derive(Debug)]
+enum Medium {
+    Modelled(Modelled),
+}
+
+impl Medium {
+    fn new(engine: Engine) -> Self {
+        match engine {
+            Engine::Modelled => Self::Modelled(Modelled::default()),
+        }
+    }
+}
+
+impl SimDisk {
+    /// An empty disk. `path` names it in errors.
+    #[must_use]
+    pub fn new(engine: Engine, path: impl Into<String>) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            path: path.into(),
+            engine,
+            medium: Medium::new(engine),
+            under_way: false,
+            outcome: Ok(()),
+        })))
+    }
+
+    /// A disk that holds `stored`, as [`blixard_node::bootstrap`] gives it.
+    #[must_use]
+    pub fn holding(engine: Engine, path: impl Into<String>, stored: Stored) -> Self {
+        let disk = Self::new(engine, path);
+        match &mut disk.0.borrow_mut().medium {
+            Medium::Modelled(modelled) => *modelled = Modelled::holding(stored),
+        }
+        disk
+    }
+
+    /// What stands behind it.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.0.borrow().engine
+    }
+
+    /// Whether a batch was begun and not completed.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.0.borrow().under_way
+    }
+
+    /// What the batch under way costs; nothing if there is none.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        match &self.0.borrow().medium {
+            Medium::Modelled(modelled) => modelled.cost(),
+        }
+    }
+
+    /// Lets the batch under way come to its end: the node's next poll is ready. Does nothing if there is none.
+    pub fn complete(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        if !inner.under_way {
+            return;
+        }
+        inner.under_way = false;
+        inner.outcome = match &mut inner.medium {
+            Medium::Modelled(modelled) => modelled.complete(&inner.path),
+        };
+    }
+
+    /// The process that uses the disk dies, at whatever point a batch under way has reached, and what survives is there
+    /// for the next one to open. Drop the runtime that holds the other handle, before or after.
+    pub fn crash(&self, loss: Loss, rng: &mut Rng) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.under_way = false;
+        inner.outcome = Ok(());
+        match &mut inner.medium {
+            Medium::Modelled(modelled) => modelled.crash(rng, loss == Loss::Power),
+        }
+    }
+
+    /// The disk is replaced by an empty one.
+    pub fn lose(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.under_way = false;
+        inner.outcome = Ok(());
+        inner.medium = Medium::new(inner.engine);
+    }
+
+    /// Flips bits of what is stored durably. The modelled disk shows it as a checksum that fails; redb, which
+    /// holds free pages too, may have kept nothing there. Call it between a crash and the next opening.
+    pub fn rot(&self, bits: u32, rng: &mut Rng) {
+        let _ = (bits, rng);
+        match &mut self.0.borrow_mut().medium {
+            Medium::Modelled(modelled) => modelled.rot(),
+        }
+    }
+
+    /// Arms a fault.
+    pub fn arm(&self, fault: Fault) {
+        match &mut self.0.borrow_mut().medium {
+            Medium::Modelled(modelled) => modelled.arm(fault),
+        }
+    }
+
+    /// From now on syncs say that they succeeded and keep nothing, until [`LIE_BATCHES_MAX`] later ones have come in. A control:
+    /// no node can stand this.
+    pub fn lie(&self, lying: bool) {
+        match &mut self.0.borrow_mut().medium {
+            Medium::Modelled(modelled) => modelled.lie(lying),
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn load(&mut self) -> Result<Stored, DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        match &mut inner.medium {
+            Medium::Modelled(modelled) => modelled.load(&inner.path),
+        }
+    }
+
+    fn begin(&mut self, batch: WriteBatch) {
+        let inner = &mut *self.0.borrow_mut();
+        assert!(!inner.under_way, "one batch at a time");
+        inner.under_way = true;
+        match &mut inner.medium {
+            Medium::Modelled(modelled) => modelled.begin(batch),
+        }
+    }
+
+    fn poll(&mut self) -> Poll<Result<(), DiskError>> {
+        let inner = self.0.borrow();
+        if inner.under_way { Poll::Pending } else { Poll::Ready(inner.outcome.clone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blixard_node::stored::HardState;
+
+    use super::*;
+
+    fn vote(term: u64) -> WriteBatch {
+        WriteBatch { hard_state: Some(HardState { term, vote: 1, commit: 0 }), ..WriteBatch::default() }
+    }
+
+    #[test]
+    fn a_batch_is_under_way_until_the_world_completes_it() {
+        let disk = SimDisk::new(Engine::Modelled, "n1");
+        let mut node = disk.clone();
+        node.begin(vote(1));
+        assert_eq!(node.poll(), Poll::Pending);
+        assert!(disk.cost().syncs > 0);
+        disk.complete();
+        assert_eq!(node.poll(), Poll::Ready(Ok(())));
+        assert_eq!(disk.cost(), Cost::default());
+    }
+
+    #[test]
+    fn a_lie_loses_what_was_acknowledged() {
+        let mut lost = 0;
+        for seed in 0..20 {
+            let disk = SimDisk::new(Engine::Modelled, "n1");
+            disk.lie(true);
+            let mut node = disk.clone();
+            node.begin(vote(1));
+            disk.complete();
+            assert_eq!(node.poll(), Poll::Ready(Ok(())));
+            disk.crash(Loss::Power, &mut Rng::new(seed, 0));
+            lost += u32::from(node.load().unwrap().hard_state.term == 0);
+        }
+        assert!(lost > 0, "the control lost nothing in 20 crashes");
+    }
+}

@@ -1,3 +1,8 @@
-//! The simulator: a world for the production node, in virtual time, from one seed.
+//! The simulated world around the production node: one thread, one seed, one event heap.
+//!
+//! What is not in here: no async, no tokio, no real clock, disk or network under a run, no float and no hashed
+//! collection under a trace hash. The same seed gives the same run on every machine. The node, its turn loop and its
+//! store are production's own; only the four backends are simulated.
 
 pub mod disk;
+pub mod scenario;

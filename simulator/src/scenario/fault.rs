@@ -1,0 +1,251 @@
+//! The `[[fault]]` tables: what goes wrong, when, and to whom.
+
+use blixard_node::time::Duration;
+use toml::de::DeTable;
+
+use super::reader::{Complaint, Key, Table};
+use super::value::{Spread, Value, words};
+
+words! {
+    /// What goes wrong.
+    pub enum FaultKind {
+        /// The hosts fall into two groups that do not reach each other.
+        Partition = "partition",
+        /// Messages from one group of hosts to the other are lost; the way back works.
+        OneWay = "one-way",
+        /// The leader reaches nobody.
+        IsolateLeader = "isolate-leader",
+        /// Two groups that only one host, the bridge, reaches both of.
+        Bridge = "bridge",
+        /// Each host reaches its two neighbours only.
+        Ring = "ring",
+        /// A host's links are slow.
+        Clog = "clog",
+        /// A process dies at a point of its turn and starts again later.
+        Crash = "crash",
+        /// As `crash`, the leader's.
+        CrashLeader = "crash-leader",
+        /// A process dies again and again, also while it recovers.
+        CrashLoop = "crash-loop",
+        /// All processes die at once.
+        CrashAll = "crash-all",
+        /// A process stands still; its clock and its VMs run on.
+        Pause = "pause",
+        /// A host sleeps: process and VMs stand still, its boot-time clock runs on.
+        Suspend = "suspend",
+        /// A host's wall clock jumps.
+        ClockJump = "clock-jump",
+        /// Every clock draws a new rate within `clock.drift_ppm`.
+        Drift = "drift",
+        /// A host loses power: process and VMs die, it comes back later.
+        HostReboot = "host-reboot",
+        /// A host is gone for good.
+        HostDead = "host-dead",
+        /// A host loses its disk and power; it comes back empty under a new node id, and the old id is removed.
+        DiskLost = "disk-lost",
+        /// The next use of a disk fails.
+        DiskError = "disk-error",
+        /// A disk is full for a time.
+        DiskFull = "disk-full",
+        /// A disk stalls for a time.
+        DiskStall = "disk-stall",
+        /// A spare host joins.
+        MemberAdd = "member-add",
+        /// A member without VMs is removed (first it is cordoned and its VMs are stopped); it becomes a spare.
+        MemberRemove = "member-remove",
+        /// A host is cordoned for a time.
+        Cordon = "cordon",
+        /// Leadership is handed over.
+        TransferLeader = "transfer-leader",
+        /// A process is asked to end in good order and starts again later.
+        Retire = "retire",
+    }
+}
+
+words! {
+    /// Which hosts a fault may strike.
+    pub enum Among {
+        /// Any.
+        Any = "any",
+        /// Voters.
+        Voters = "voters",
+        /// All that are not voters.
+        Workers = "workers",
+        /// The leader.
+        Leader = "leader",
+        /// Voters that do not lead.
+        Followers = "followers",
+    }
+}
+
+words! {
+    /// The point of a turn at which a process dies.
+    pub enum CrashPoint {
+        /// One of those below.
+        Any = "any",
+        /// At any instant.
+        Now = "now",
+        /// With its inputs in hand, before a step.
+        BeforeStep = "before-step",
+        /// After the early sends left, before the write began.
+        BeforeWrite = "before-write",
+        /// While the write is under way.
+        MidWrite = "mid-write",
+        /// After the write became durable, before anything else was released.
+        BeforeRelease = "before-release",
+        /// Right after a turn.
+        AfterRelease = "after-release",
+    }
+}
+
+/// When a fault strikes, counted from the end of the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Once.
+    At(Duration),
+    /// Again and again, so long after each other.
+    Every(Spread),
+}
+
+/// One `[[fault]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// When.
+    pub when: When,
+    /// For how long.
+    pub lasts: Spread,
+    /// To whom, unless `node` says.
+    pub among: Among,
+    /// The host, from 1 (voters first, then workers, then spares).
+    pub node: Option<u64>,
+    /// At which point of its turn.
+    pub point: CrashPoint,
+    /// How often, for `crash-loop`.
+    pub times: u64,
+    /// How far, for `clock-jump`; how much slower, for `clog`.
+    pub by: Spread,
+}
+
+/// The keys that a kind takes beside `kind`, `at` and `every`.
+fn keys_of(kind: FaultKind) -> &'static [&'static str] {
+    use FaultKind as K;
+    match kind {
+        K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::CrashAll => &["lasts"],
+        K::Clog => &["lasts", "among", "node", "by"],
+        K::Crash => &["lasts", "among", "node", "point"],
+        K::CrashLeader => &["lasts", "point"],
+        K::CrashLoop => &["lasts", "among", "node", "times"],
+        K::Pause | K::Suspend | K::HostReboot | K::DiskLost | K::DiskError | K::DiskFull | K::DiskStall => {
+            &["lasts", "among", "node"]
+        }
+        K::Cordon | K::Retire => &["lasts", "among", "node"],
+        K::ClockJump => &["among", "node", "by"],
+        K::HostDead | K::MemberRemove => &["among", "node"],
+        K::Drift | K::MemberAdd | K::TransferLeader => &[],
+    }
+}
+
+impl Fault {
+    /// Its keys, in the order of the documentation.
+    #[must_use]
+    pub fn keys() -> Vec<Key> {
+        let key = |name, form, default: &str, doc| Key { name, form, default: default.into(), doc };
+        vec![
+            key("kind", FaultKind::FORM, "required", "What goes wrong."),
+            key(
+                "at",
+                Duration::FORM,
+                "absent",
+                "When it strikes, once, counted from the end of the warm-up.",
+            ),
+            key("every", Spread::FORM, "absent", "It strikes again and again, so long after each other."),
+            key(
+                "lasts",
+                Spread::FORM,
+                "\"1s..10s\"",
+                "For how long; for crashes, how long the process stays down.",
+            ),
+            key("among", Among::FORM, "\"any\"", "Which hosts it may strike."),
+            key(
+                "node",
+                u64::FORM,
+                "absent",
+                "The one host it strikes, from 1: voters, then workers, then spares.",
+            ),
+            key("point", CrashPoint::FORM, "\"any\"", "The point of the turn at which the process dies."),
+            key("times", u64::FORM, "3", "How often the process dies in a crash loop."),
+            key(
+                "by",
+                Spread::FORM,
+                "\"100ms..2s\"",
+                "How far a wall clock jumps; how much slower a link gets.",
+            ),
+        ]
+    }
+
+    pub(super) fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Complaint> {
+        let mut table = Table::new("[[fault]]", at, table);
+        let Some(kind) = table.take::<FaultKind>("kind")? else {
+            return Err(Complaint::new(at, "this [[fault]] has no `kind`"));
+        };
+        let once = table.take::<Duration>("at")?;
+        let every = table.take::<Spread>("every")?;
+        let when = match (once, every) {
+            (Some(at), None) => When::At(at),
+            (None, Some(every)) => When::Every(every),
+            (None, None) => {
+                return Err(Complaint::new(
+                    at,
+                    format!("this {kind} needs `at = \"10s\"` or `every = \"10s..30s\"`"),
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(table.complain("every", "stands beside `at`: give one of the two"));
+            }
+        };
+        if let When::Every(every) = when
+            && every.min < Duration::from_millis(1)
+        {
+            return Err(table.complain("every", "at least \"1ms\" must pass between two faults"));
+        }
+        let keys = keys_of(kind);
+        let mut known = vec!["kind", "at", "every"];
+        known.extend(keys);
+        let mut fault = Self {
+            kind,
+            when,
+            lasts: Spread::millis(1_000, 10_000),
+            among: Among::Any,
+            node: None,
+            point: CrashPoint::Any,
+            times: 3,
+            by: Spread::millis(100, 2_000),
+        };
+        for key in keys {
+            fault.take(key, &mut table)?;
+        }
+        table.name = format!("a {kind} fault");
+        table.finish(&known)?;
+        Ok(fault)
+    }
+
+    fn take(&mut self, key: &str, table: &mut Table<'_, '_>) -> Result<(), Complaint> {
+        match key {
+            "lasts" => self.lasts = table.take(key)?.unwrap_or(self.lasts),
+            "among" => self.among = table.take(key)?.unwrap_or(self.among),
+            "point" => self.point = table.take(key)?.unwrap_or(self.point),
+            "by" => self.by = table.take(key)?.unwrap_or(self.by),
+            "node" => self.node = table.take(key)?,
+            "times" => {
+                self.times = table.take(key)?.unwrap_or(self.times);
+                if !(1..=100).contains(&self.times) {
+                    return Err(table.complain(key, format!("{} is not from 1 to 100", self.times)));
+                }
+            }
+            _ => unreachable!("every key of keys_of is read"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Scenario files: a cluster, its work, what goes wrong, and what is expected. Strict: what is not understood is refused
+//! with its place. Every key is documented in `docs/scenarios.md`.
+
+mod fault;
+mod find;
+mod reader;
+mod sections;
+mod value;
+
+use std::ops::Range;
+
+use blixard_node::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+pub use fault::{Among, CrashPoint, Fault, FaultKind, When};
+pub use find::{find, find_all};
+pub use reader::{Key, Problem};
+pub use sections::{
+    Clock, Cluster, Disk, Expect, Hypervisor, Network, Outcome, Process, Run, Storage, Workload,
+};
+pub use value::{Chance, Spread, Value, duration};
+
+use reader::{Complaint, Table};
+
+/// The most hosts a scenario has.
+pub const HOSTS_MAX: u64 = 64;
+
+/// A whole scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Scenario {
+    /// Its name, for people.
+    pub name: String,
+    /// What it tries, for people.
+    pub description: String,
+    /// Who takes part.
+    pub cluster: Cluster,
+    /// How long.
+    pub run: Run,
+    /// What the clients do.
+    pub workload: Workload,
+    /// The links.
+    pub network: Network,
+    /// The disks.
+    pub disk: Disk,
+    /// The clocks.
+    pub clock: Clock,
+    /// The processes.
+    pub process: Process,
+    /// The hypervisors.
+    pub hypervisor: Hypervisor,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// What it should come to.
+    pub expect: Expect,
+}
+
+const TABLES: [&str; 12] = [
+    "name",
+    "description",
+    "cluster",
+    "run",
+    "workload",
+    "network",
+    "disk",
+    "clock",
+    "process",
+    "hypervisor",
+    "fault",
+    "expect",
+];
+
+impl Scenario {
+    /// Reads a scenario; `file` is how messages call it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problem> {
+        let root = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            Complaint::new(at, error.message().replace('\n', ", ")).in_file(file, text)
+        })?;
+        Self::read(root.get_ref()).map_err(|complaint| complaint.in_file(file, text))
+    }
+
+    /// Every section with its keys, for the documentation.
+    #[must_use]
+    pub fn keys() -> Vec<(&'static str, Vec<Key>)> {
+        vec![
+            (Cluster::TABLE, Cluster::keys()),
+            (Run::TABLE, Run::keys()),
+            (Workload::TABLE, Workload::keys()),
+            (Network::TABLE, Network::keys()),
+            (Disk::TABLE, Disk::keys()),
+            (Clock::TABLE, Clock::keys()),
+            (Process::TABLE, Process::keys()),
+            (Hypervisor::TABLE, Hypervisor::keys()),
+            ("fault", Fault::keys()),
+            (Expect::TABLE, Expect::keys()),
+        ]
+    }
+
+    /// Hosts there are in all.
+    #[must_use]
+    pub fn hosts(&self) -> u64 {
+        self.cluster.voters + self.cluster.workers + self.cluster.spares
+    }
+
+    fn read(root: &DeTable<'_>) -> Result<Self, Complaint> {
+        let mut root = Table::new("the scenario", 0, root);
+        let mut scenario = Self {
+            name: root.take("name")?.ok_or_else(|| Complaint::new(0, "the scenario has no `name`"))?,
+            description: root.take("description")?.unwrap_or_default(),
+            ..Self::default()
+        };
+        if let Some(mut table) = section(&mut root, Cluster::TABLE)? {
+            scenario.cluster = Cluster::read(&mut table)?;
+            check_cluster(&scenario.cluster, &table)?;
+        }
+        if let Some(mut table) = section(&mut root, Run::TABLE)? {
+            scenario.run = Run::read(&mut table)?;
+            check_run(&scenario.run, &table)?;
+        }
+        if let Some(mut table) = section(&mut root, Workload::TABLE)? {
+            scenario.workload = Workload::read(&mut table)?;
+            check_workload(&scenario, &table)?;
+        }
+        if let Some(mut table) = section(&mut root, Network::TABLE)? {
+            scenario.network = Network::read(&mut table)?;
+            check_network(&scenario.network, &table)?;
+        }
+        if let Some(mut table) = section(&mut root, Disk::TABLE)? {
+            scenario.disk = Disk::read(&mut table)?;
+            at_most(&table, "latency", scenario.disk.latency.max, Duration::from_secs(60))?;
+        }
+        if let Some(mut table) = section(&mut root, Clock::TABLE)? {
+            scenario.clock = Clock::read(&mut table)?;
+            check_clock(&scenario, &table)?;
+        }
+        if let Some(mut table) = section(&mut root, Process::TABLE)? {
+            scenario.process = Process::read(&mut table)?;
+            at_most(&table, "turn", scenario.process.turn.max, Duration::from_secs(1))?;
+        }
+        if let Some(mut table) = section(&mut root, Hypervisor::TABLE)? {
+            scenario.hypervisor = Hypervisor::read(&mut table)?;
+        }
+        if let Some(mut table) = section(&mut root, Expect::TABLE)? {
+            scenario.expect = Expect::read(&mut table)?;
+        }
+        scenario.faults = faults(&mut root, &scenario)?;
+        root.finish(&TABLES)?;
+        Ok(scenario)
+    }
+}
+
+fn section<'a, 'i>(root: &mut Table<'a, 'i>, name: &str) -> Result<Option<Table<'a, 'i>>, Complaint> {
+    match root.raw(name) {
+        None => Ok(None),
+        Some((Range { start, .. }, DeValue::Table(table))) => {
+            Ok(Some(Table::new(format!("[{name}]"), start, table)))
+        }
+        Some((span, _)) => Err(Complaint::new(span.start, format!("`{name}` is a table: write [{name}]"))),
+    }
+}
+
+fn faults(root: &mut Table<'_, '_>, scenario: &Scenario) -> Result<Vec<Fault>, Complaint> {
+    let Some((span, value)) = root.raw("fault") else { return Ok(Vec::new()) };
+    let DeValue::Array(list) = value else {
+        return Err(Complaint::new(span.start, "`fault` is a list of tables: write [[fault]]"));
+    };
+    let mut faults = Vec::new();
+    for each in list {
+        let at = each.span().start;
+        let DeValue::Table(table) = each.get_ref() else {
+            return Err(Complaint::new(at, "`fault` is a list of tables: write [[fault]]"));
+        };
+        let fault = Fault::read(at, table)?;
+        if let Some(node) = fault.node
+            && !(1..=scenario.hosts()).contains(&node)
+        {
+            return Err(Complaint::new(
+                at,
+                format!("`node`: there are hosts 1 to {}, no {node}", scenario.hosts()),
+            ));
+        }
+        if fault.kind == FaultKind::MemberAdd && scenario.cluster.spares == 0 {
+            return Err(Complaint::new(at, "member-add needs a host to add: set `spares` in [cluster]"));
+        }
+        faults.push(fault);
+    }
+    Ok(faults)
+}
+
+fn bounds(table: &Table<'_, '_>, key: &str, value: u64, low: u64, high: u64) -> Result<(), Complaint> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(table.complain(key, format!("{value} is not from {low} to {high}")))
+}
+
+fn at_most(table: &Table<'_, '_>, key: &str, value: Duration, most: Duration) -> Result<(), Complaint> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(table.complain(key, format!("{value} is longer than {most}")))
+}
+
+fn at_least(table: &Table<'_, '_>, key: &str, value: Duration, least: Duration) -> Result<(), Complaint> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(table.complain(key, format!("{value} is shorter than {least}")))
+}
+
+fn check_cluster(cluster: &Cluster, table: &Table<'_, '_>) -> Result<(), Complaint> {
+    if !(1..=7).contains(&cluster.voters) || cluster.voters.is_multiple_of(2) {
+        return Err(table.complain("voters", format!("{} is not 1, 3, 5 or 7", cluster.voters)));
+    }
+    bounds(table, "workers", cluster.workers, 0, HOSTS_MAX - 7)?;
+    bounds(table, "spares", cluster.spares, 0, HOSTS_MAX - 7)?;
+    if cluster.voters + cluster.workers + cluster.spares > HOSTS_MAX {
+        return Err(table.complain("workers", format!("more than {HOSTS_MAX} hosts in all")));
+    }
+    bounds(table, "host_vcpus", cluster.host_vcpus, 1, 65_536)?;
+    bounds(table, "host_memory_mib", cluster.host_memory_mib, 1, 1 << 30)?;
+    at_least(table, "tick", cluster.tick, Duration::from_millis(1))?;
+    bounds(table, "heartbeat_ticks", cluster.heartbeat_ticks, 1, 1_000)?;
+    if cluster.election_ticks <= cluster.heartbeat_ticks || cluster.election_ticks > 10_000 {
+        let (election, heartbeat) = (cluster.election_ticks, cluster.heartbeat_ticks);
+        let why = format!("{election} must be above heartbeat_ticks ({heartbeat}) and at most 10000");
+        return Err(table.complain("election_ticks", why));
+    }
+    bounds(table, "snapshot_every", cluster.snapshot_every, 1, 1 << 40)?;
+    bounds(table, "chunk_bytes", cluster.chunk_bytes, 1, 1 << 30)?;
+    bounds(table, "drift_bound_ppm", cluster.drift_bound_ppm, 0, 500_000)?;
+    bounds(table, "sessions_max", cluster.sessions_max, 1, 1 << 32)?;
+    bounds(table, "answers_max", cluster.answers_max, 1, 1 << 32)?;
+    at_least(table, "heartbeat_every", cluster.heartbeat_every, Duration::from_millis(1))?;
+    if cluster.lease_ttl <= cluster.heartbeat_every {
+        let why = format!(
+            "{} must be longer than heartbeat_every ({})",
+            cluster.lease_ttl, cluster.heartbeat_every
+        );
+        return Err(table.complain("lease_ttl", why));
+    }
+    Ok(())
+}
+
+fn check_run(run: &Run, table: &Table<'_, '_>) -> Result<(), Complaint> {
+    let week = Duration::from_secs(7 * 24 * 3_600);
+    at_most(table, "warmup", run.warmup, week)?;
+    at_most(table, "duration", run.duration, week)?;
+    at_most(table, "liveness", run.liveness, week)?;
+    at_least(table, "duration", run.duration, Duration::from_millis(1))?;
+    at_least(table, "liveness", run.liveness, Duration::from_millis(1))
+}
+
+fn check_workload(scenario: &Scenario, table: &Table<'_, '_>) -> Result<(), Complaint> {
+    let workload = &scenario.workload;
+    bounds(table, "clients", workload.clients, 0, 10_000)?;
+    bounds(table, "operations_per_second", workload.operations_per_second, 0, 1_000_000)?;
+    bounds(table, "vms", workload.vms, 1, 100_000)?;
+    let weights =
+        [workload.create, workload.start, workload.stop, workload.delete, workload.get, workload.list];
+    if weights.iter().any(|weight| *weight > 1_000_000) || weights.iter().sum::<u64>() == 0 {
+        return Err(table.complain("create", "the weights must be at most 1000000 each, and not all 0"));
+    }
+    at_least(table, "timeout", workload.timeout, Duration::from_millis(1))?;
+    bounds(table, "vm_vcpus_max", workload.vm_vcpus_max, 1, scenario.cluster.host_vcpus)?;
+    bounds(table, "vm_memory_mib_max", workload.vm_memory_mib_max, 1, scenario.cluster.host_memory_mib)
+}
+
+fn check_network(network: &Network, table: &Table<'_, '_>) -> Result<(), Complaint> {
+    at_least(table, "latency", network.latency.min, Duration::from_nanos(1))?;
+    at_most(table, "latency", network.latency.max, Duration::from_secs(60))?;
+    at_most(table, "reordering_delay", network.reordering_delay.max, Duration::from_secs(3_600))?;
+    if network.loss.numerator == network.loss.denominator {
+        return Err(table.complain("loss", "every message lost: no cluster could form"));
+    }
+    Ok(())
+}
+
+fn check_clock(scenario: &Scenario, table: &Table<'_, '_>) -> Result<(), Complaint> {
+    let clock = &scenario.clock;
+    at_most(table, "offset_max", clock.offset_max, Duration::from_secs(10 * 365 * 24 * 3_600))?;
+    bounds(table, "drift_ppm", clock.drift_ppm, 0, 500_000)?;
+    if clock.drift_ppm > scenario.cluster.drift_bound_ppm && !clock.past_bound {
+        let (drift, bound) = (clock.drift_ppm, scenario.cluster.drift_bound_ppm);
+        let why =
+            format!("{drift} is past cluster.drift_bound_ppm ({bound}); say `past_bound = true` to mean it");
+        return Err(table.complain("drift_ppm", why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

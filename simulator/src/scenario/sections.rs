@@ -1,0 +1,230 @@
+//! The sections of a scenario file. The documentation of the keys is `docs/scenarios.md`.
+
+use blixard_node::config::{RaftConfig, Settings};
+use blixard_node::time::Duration;
+
+use super::reader::section;
+use super::value::{Chance, Spread, words};
+
+words! {
+    /// What stands behind the node's `Disk`.
+    pub enum Storage {
+        /// An image in memory that changes by whole batches: fast.
+        Modelled = "modelled",
+        /// The redb store of production over a simulated device with torn sectors.
+        Redb = "redb",
+    }
+}
+
+words! {
+    /// How a run ended.
+    pub enum Outcome {
+        /// Everything held.
+        Held = "held",
+        /// A safety property was violated, or node code panicked.
+        Safety = "safety",
+        /// The healed core did not come back within the bound.
+        Liveness = "liveness",
+        /// The faults exceeded what the design can survive.
+        Inconclusive = "inconclusive",
+    }
+}
+
+section! {
+    /// Who takes part, and how the cluster is set up.
+    pub struct Cluster in "cluster" {
+        /// The most voters; odd, 1 to 7. The cluster grows to this number by itself.
+        voters: u64 = 5,
+        /// Hosts beyond the voters: agents without a replica.
+        workers: u64 = 3,
+        /// Hosts that are no members at first and may be added by a `member-add` fault.
+        spares: u64 = 0,
+        /// The disk: `"modelled"` is fast, `"redb"` is production's store over a simulated device.
+        storage: Storage = Storage::Modelled,
+        /// Virtual CPUs each host offers.
+        host_vcpus: u64 = 32,
+        /// Memory each host offers, in MiB.
+        host_memory_mib: u64 = 65_536,
+        /// The unit of `election_ticks` and `heartbeat_ticks`.
+        tick: Duration = RaftConfig::default().tick,
+        /// An election begins after this many to twice this many ticks of silence.
+        election_ticks: u64 = RaftConfig::default().election_ticks,
+        /// A leader is heard at least this often, in ticks.
+        heartbeat_ticks: u64 = RaftConfig::default().heartbeat_ticks,
+        /// A snapshot is written and the log cut after this many applied entries.
+        snapshot_every: u64 = 500,
+        /// Entries kept in memory below a snapshot, for followers a little behind.
+        keep_entries: u64 = 50,
+        /// The size of a snapshot's pieces, in bytes.
+        chunk_bytes: u64 = 4_096,
+        /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
+        lease_ttl: Duration = Settings::default().lease_ttl,
+        /// How often an agent sends a heartbeat.
+        heartbeat_every: Duration = Settings::default().heartbeat_every,
+        /// How long a hypervisor may take to kill a VM whose deadline has passed.
+        kill_grace: Duration = Settings::default().kill_grace,
+        /// How long a guest may take to power off when it is stopped.
+        stop_grace: Duration = Settings::default().stop_grace,
+        /// The drift between two clocks that the cluster's settings allow for, in parts per million.
+        drift_bound_ppm: u64 = Settings::default().clock_drift_ppm as u64,
+        /// The most client sessions remembered.
+        sessions_max: u64 = Settings::default().sessions_max,
+        /// The most answers remembered per session.
+        answers_max: u64 = Settings::default().answers_max,
+    }
+}
+
+section! {
+    /// How long the run lasts.
+    pub struct Run in "run" {
+        /// The cluster forms: no faults and no clients.
+        warmup: Duration = Duration::from_secs(20),
+        /// The safety phase: faults and work together.
+        duration: Duration = Duration::from_secs(120),
+        /// The liveness phase: the healed core must have recovered within this time.
+        liveness: Duration = Duration::from_secs(120),
+        /// Leaves each `[[fault]]` out of half of the seeds, so that different seeds see different mixtures.
+        swarm: bool = false,
+        /// Skips a fault for good (`host-dead`, `disk-lost`, `member-remove`) that would leave the voters without an
+        /// intact quorum. Without it such a run ends as inconclusive.
+        keep_quorum: bool = true,
+    }
+}
+
+section! {
+    /// What the clients do.
+    pub struct Workload in "workload" {
+        /// Clients, each with one request under way at most.
+        clients: u64 = 5,
+        /// Operations of all clients together begun in one virtual second.
+        operations_per_second: u64 = 10,
+        /// VM names in use.
+        vms: u64 = 20,
+        /// The weight of creating a VM.
+        create: u64 = 2,
+        /// The weight of starting a VM.
+        start: u64 = 3,
+        /// The weight of stopping a VM.
+        stop: u64 = 2,
+        /// The weight of deleting a VM.
+        delete: u64 = 1,
+        /// The weight of looking at a VM.
+        get: u64 = 4,
+        /// The weight of listing all VMs.
+        list: u64 = 1,
+        /// How often a change names the generation that the client saw last.
+        with_generation: Chance = Chance::one_in(4),
+        /// How long a client waits for an answer before it tries again at another node.
+        timeout: Duration = Duration::from_secs(3),
+        /// How long a client goes on with one operation before it gives up and counts the outcome as unknown.
+        give_up: Duration = Duration::from_secs(30),
+        /// Virtual CPUs a VM takes, at most.
+        vm_vcpus_max: u64 = 4,
+        /// Memory a VM takes, at most, in MiB.
+        vm_memory_mib_max: u64 = 4_096,
+        /// How often a VM has a volume on its host and so waits for it.
+        local_volume: Chance = Chance::NEVER,
+    }
+}
+
+section! {
+    /// The links between hosts, and between clients and hosts.
+    pub struct Network in "network" {
+        /// The one-way delay of a message.
+        latency: Spread = Spread::micros(200, 2_000),
+        /// How often a message is lost.
+        loss: Chance = Chance::NEVER,
+        /// How often a message arrives twice.
+        duplication: Chance = Chance::NEVER,
+        /// How often a message is held back and so overtaken by later ones.
+        reordering: Chance = Chance::NEVER,
+        /// How long a message is held back.
+        reordering_delay: Spread = Spread::millis(5, 500),
+        /// How often a message travels as bytes, through the codec, instead of as a value.
+        encode: Chance = Chance::NEVER,
+    }
+}
+
+section! {
+    /// The nodes' disks.
+    pub struct Disk in "disk" {
+        /// How long a turn's write takes until it is durable.
+        latency: Spread = Spread::micros(200, 3_000),
+        /// How often a write stalls.
+        stall: Chance = Chance::NEVER,
+        /// How long it stalls.
+        stall_for: Spread = Spread::millis(50, 2_000),
+        /// How often a write fails with an I/O error. The process ends, as it must, and starts again.
+        error: Chance = Chance::NEVER,
+        /// How often a write finds the disk full. The process ends and starts again.
+        full: Chance = Chance::NEVER,
+    }
+}
+
+section! {
+    /// The hosts' clocks.
+    pub struct Clock in "clock" {
+        /// The most that a host has been up before the run begins: its boot-time clock starts anywhere below.
+        offset_max: Duration = Duration::from_secs(3_600),
+        /// How much faster one clock runs than another at most, in parts per million.
+        drift_ppm: u64 = 0,
+        /// Allows `drift_ppm` above `cluster.drift_bound_ppm`: the promises do not hold then.
+        past_bound: bool = false,
+    }
+}
+
+section! {
+    /// The processes on the hosts.
+    pub struct Process in "process" {
+        /// How long a turn keeps the CPU: what comes in meanwhile waits for the next turn.
+        turn: Spread = Spread::micros(5, 50),
+        /// How long a process takes to start again after it ended by itself.
+        restart: Spread = Spread::millis(100, 2_000),
+    }
+}
+
+section! {
+    /// The hosts' hypervisors.
+    pub struct Hypervisor in "hypervisor" {
+        /// How long preparing a VM takes.
+        prepare: Spread = Spread::millis(5, 200),
+        /// How long a start takes.
+        start: Spread = Spread::millis(50, 1_000),
+        /// How long a guest takes to power off.
+        stop: Spread = Spread::millis(50, 3_000),
+        /// How long a kill takes.
+        kill: Spread = Spread::millis(1, 50),
+        /// How long any other operation takes.
+        latency: Spread = Spread::micros(100, 5_000),
+        /// How often preparing fails.
+        prepare_fails: Chance = Chance::NEVER,
+        /// How often a start fails.
+        start_fails: Chance = Chance::NEVER,
+        /// How often preparing or starting takes far longer.
+        slow: Chance = Chance::NEVER,
+        /// How much longer.
+        slow_by: Spread = Spread::millis(5_000, 60_000),
+        /// How often a guest ignores being asked to power off.
+        stop_hangs: Chance = Chance::NEVER,
+        /// How often a completion is lost although the operation succeeded.
+        reply_lost: Chance = Chance::NEVER,
+        /// How often a completion comes twice.
+        reply_doubled: Chance = Chance::NEVER,
+        /// How often an operation's outcome cannot be told.
+        uncertain: Chance = Chance::NEVER,
+        /// How long a VM lives before it crashes by itself; never when absent or "0s".
+        vm_crash_after: Spread = Spread::millis(0, 0),
+        /// How often the exit of a VM goes unreported.
+        exit_lost: Chance = Chance::NEVER,
+        /// How often the guest powers itself off in good order instead of crashing.
+        power_off: Chance = Chance::one_in(2),
+    }
+}
+
+section! {
+    /// What the run is expected to come to.
+    pub struct Expect in "expect" {
+        /// The outcome that tests and sweeps count as a success.
+        outcome: Outcome = Outcome::Held,
+    }
+}

@@ -2,9 +2,24 @@
 //!
 //! The layouts are protobuf messages written out as private prost structs, so that versions which know different
 //! fields can read each other. What the rest of the node handles are its own types; each file here converts both ways.
+//! That holds for what raft-rs defines too: bytes from a peer or a disk never reach the protobuf library it is built on.
+//!
+//! Decoding is total: any bytes give a value or a [`CodecError`]. Field numbers are never reused. A number of an enum
+//! that this version does not know is an error: acting on half a command would let replicas of different versions
+//! disagree.
 
+mod command;
+mod message;
+mod raft;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod spec;
 mod stored;
+pub(crate) mod wire;
 
+pub use command::{COMMAND_LEN_MAX, decode_command, encode_command};
+pub use message::{MESSAGE_LEN_MAX, decode_message, encode_message};
+pub use raft::{CONF_CHANGE_LEN_MAX, decode_conf_change, encode_conf_change};
 pub use stored::{
     STORED_VERSION, decode_agent, decode_entry, decode_hard_state, decode_identity, decode_snapshot,
     encode_agent, encode_entry, encode_hard_state, encode_identity, encode_snapshot, open_record,
@@ -41,6 +56,30 @@ pub enum CodecError {
         found: u32,
         /// The newest version known here.
         known: u32,
+    },
+    /// More bytes than a valid encoding ever has.
+    #[error("{what}: {len} bytes are too many, at most {max} are read")]
+    TooLong {
+        /// What was expected.
+        what: &'static str,
+        /// How many bytes there were.
+        len: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A part that is always there is not.
+    #[error("{what} is missing")]
+    Missing {
+        /// The part.
+        what: &'static str,
+    },
+    /// A number of an enum that this version does not know; a newer version may have written it.
+    #[error("{what} {number} is not known to this version")]
+    UnknownKind {
+        /// The enum.
+        what: &'static str,
+        /// The number.
+        number: u64,
     },
     /// A field is missing, or has a value that it cannot have.
     #[error("{what}: {reason}")]

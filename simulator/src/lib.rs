@@ -4,5 +4,10 @@
 //! collection under a trace hash. The same seed gives the same run on every machine. The node, its turn loop and its
 //! store are production's own; only the four backends are simulated.
 
+pub mod checkers;
+mod client;
 pub mod disk;
+pub mod history;
+pub mod hypervisor;
 pub mod scenario;
+pub mod workload;

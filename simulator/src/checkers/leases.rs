@@ -1,0 +1,119 @@
+//! Leases: an agent hands its hypervisor no deadline beyond what a leader granted it, and no VM outlives its deadline
+//! by more than the kill grace.
+
+use std::collections::BTreeMap;
+
+use blixard_node::ids::NodeId;
+use blixard_node::time::{Duration, Time};
+
+use super::Breach;
+use crate::hypervisor::Fact;
+
+#[derive(Debug)]
+pub(super) struct Leases {
+    kill_grace: Duration,
+    /// The latest end of a lease that each host has been told of since it booted, on its own clock.
+    granted: BTreeMap<NodeId, Time>,
+}
+
+impl Leases {
+    pub(super) fn new(kill_grace: Duration) -> Self {
+        Self { kill_grace, granted: BTreeMap::new() }
+    }
+
+    pub(super) fn granted(&mut self, host: NodeId, sent: Time, ttl: Duration) {
+        let end = self.granted.entry(host).or_default();
+        *end = (*end).max(sent + ttl);
+    }
+
+    pub(super) fn take(&mut self, host: NodeId, fact: &Fact) -> Result<(), Breach> {
+        match *fact {
+            Fact::DeadlineRaised { deadline } => {
+                let granted = self.granted.get(&host).copied().unwrap_or_default();
+                if deadline <= granted {
+                    return Ok(());
+                }
+                let message =
+                    format!("the agent of {host} set a deadline of {deadline:?}, its lease ends {granted:?}");
+                Err(Breach::new("leases", message))
+            }
+            Fact::RunStarted { run, local, deadline, .. } if local >= deadline => {
+                let message =
+                    format!("{run:?} came alive on {host} at {local:?}, its lease ended {deadline:?}");
+                Err(Breach::new("leases", message))
+            }
+            Fact::RunEnded { run, local, deadline } if local > deadline + self.kill_grace => {
+                let message = format!(
+                    "{run:?} was alive on {host} until {local:?}: its lease ended {deadline:?} and it had {} to die",
+                    self.kill_grace
+                );
+                Err(Breach::new("leases", message))
+            }
+            Fact::Rebooted => {
+                self.granted.remove(&host);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blixard_node::hypervisor::Run;
+    use blixard_node::ids::{Epoch, VmId};
+    use blixard_node::spec::Resources;
+
+    use super::*;
+
+    const HOST: NodeId = NodeId(1);
+    const RUN: Run = Run { vm: VmId(1), epoch: Epoch(1) };
+
+    fn checker() -> Leases {
+        let mut checker = Leases::new(Duration(10));
+        checker.granted(HOST, Time(100), Duration(50));
+        checker
+    }
+
+    #[test]
+    fn deadlines_up_to_the_grant_pass() {
+        let mut checker = checker();
+        assert_eq!(checker.take(HOST, &Fact::DeadlineRaised { deadline: Time(150) }), Ok(()));
+        let started = Fact::RunStarted {
+            run: RUN,
+            resources: Resources::default(),
+            local: Time(149),
+            deadline: Time(150),
+        };
+        assert_eq!(checker.take(HOST, &started), Ok(()));
+        let ended = Fact::RunEnded { run: RUN, local: Time(160), deadline: Time(150) };
+        assert_eq!(checker.take(HOST, &ended), Ok(()));
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_grant_is_found() {
+        let raised = Fact::DeadlineRaised { deadline: Time(151) };
+        assert_eq!(checker().take(HOST, &raised).unwrap_err().property, "leases");
+        let mut checker = checker();
+        assert_eq!(checker.take(HOST, &Fact::Rebooted), Ok(()));
+        let old = Fact::DeadlineRaised { deadline: Time(150) };
+        assert!(checker.take(HOST, &old).is_err(), "a grant from before the reboot counts no more");
+    }
+
+    #[test]
+    fn a_run_beyond_the_grace_is_found() {
+        let ended = Fact::RunEnded { run: RUN, local: Time(161), deadline: Time(150) };
+        assert_eq!(checker().take(HOST, &ended).unwrap_err().property, "leases");
+    }
+
+    #[test]
+    fn a_run_that_begins_after_its_deadline_is_found() {
+        let started = Fact::RunStarted {
+            run: RUN,
+            resources: Resources::default(),
+            local: Time(150),
+            deadline: Time(150),
+        };
+        assert_eq!(checker().take(HOST, &started).unwrap_err().property, "leases");
+    }
+}

@@ -1,0 +1,540 @@
+//! One host's VMs and the operations under way on them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use blixard_node::hypervisor::{
+    Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
+};
+use blixard_node::ids::{NodeId, OpId, VmId};
+use blixard_node::input::Input;
+use blixard_node::rng::Rng;
+use blixard_node::spec::Resources;
+use blixard_node::time::{Duration, Time};
+
+use super::{Fact, HostClock, HypervisorFaults, Truth};
+use crate::scenario::{Chance, Spread};
+
+/// The hypervisor itself; the world holds it by [`super::HostHypervisor`].
+pub struct SimHypervisor {
+    host: NodeId,
+    clock: Rc<dyn HostClock>,
+    faults: HypervisorFaults,
+    kill_grace: Duration,
+    rng: Rng,
+    runs: BTreeMap<VmId, Slot>,
+    queue: BTreeMap<(Time, u64), Due>,
+    sequence: u64,
+    process: u64,
+    attached: bool,
+    suspended: bool,
+    deadline_highest: Time,
+    truth: Vec<Truth>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// A run that is alive or on its way to be.
+#[derive(Debug)]
+struct Slot {
+    run: Run,
+    /// Tells this life of the run from a later one under the same identity.
+    token: u64,
+    /// The newest look at its deadline that is planned; older ones are void.
+    watch: u64,
+    state: RunState,
+    alive: bool,
+    resources: Resources,
+    deadline: Time,
+    /// How the start under way will end.
+    start: Option<(Call, StartFate)>,
+    /// Stops and kills that are answered when it is dead.
+    stops: Vec<Call>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StartFate {
+    Works,
+    Fails,
+    UncertainAlive,
+    UncertainDead,
+}
+
+/// An operation of one process of the daemon.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    process: u64,
+    op: OpId,
+}
+
+type Answer = Result<Done, HypervisorError>;
+
+#[derive(Debug)]
+enum Due {
+    Answer(Call, Answer),
+    List(Call),
+    StartEnds { vm: VmId, token: u64 },
+    DeadlinePassed { vm: VmId, watch: u64 },
+    Dies { vm: VmId, token: u64, cause: Cause },
+    Exited { process: u64, run: Run, exit: Exit },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Stopped,
+    Deadline,
+    GuestCrash,
+    GuestPowerOff,
+    SupervisorDeath,
+}
+
+impl fmt::Debug for SimHypervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimHypervisor")
+            .field("host", &self.host)
+            .field("runs", &self.runs)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SimHypervisor {
+    pub(super) fn new(
+        host: NodeId,
+        clock: Rc<dyn HostClock>,
+        faults: HypervisorFaults,
+        kill_grace: Duration,
+        rng: Rng,
+    ) -> Self {
+        Self {
+            host,
+            clock,
+            faults,
+            kill_grace,
+            rng,
+            runs: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            process: 0,
+            attached: false,
+            suspended: false,
+            deadline_highest: Time(0),
+            truth: Vec::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    // What the world may look at.
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    /// The runs that are alive, by VM.
+    pub fn alive(&self) -> impl Iterator<Item = Run> {
+        self.runs.values().filter(|slot| slot.alive).map(|slot| slot.run)
+    }
+
+    pub(super) fn next_event_time(&self) -> Option<Time> {
+        if self.suspended {
+            return None;
+        }
+        self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(super) fn drain_truth(&mut self, out: &mut Vec<Truth>) {
+        out.append(&mut self.truth);
+    }
+
+    // What the world does to the host.
+
+    pub(super) fn attach(&mut self) -> u64 {
+        self.process += 1;
+        self.attached = true;
+        self.process
+    }
+
+    pub(super) fn detach(&mut self) {
+        self.attached = false;
+    }
+
+    pub(super) fn set_faults(&mut self, faults: HypervisorFaults) {
+        self.faults = faults;
+    }
+
+    pub(super) fn cancel_fates(&mut self) {
+        self.queue.retain(|_, due| {
+            !matches!(
+                due,
+                Due::Dies { cause: Cause::GuestCrash | Cause::GuestPowerOff | Cause::SupervisorDeath, .. }
+            )
+        });
+    }
+
+    pub(super) fn reboot(&mut self, now: Time) {
+        self.suspended = false;
+        let vms: Vec<VmId> = self.runs.keys().copied().collect();
+        for vm in vms {
+            self.bury(now, vm);
+        }
+        self.queue.clear();
+        self.deadline_highest = Time(0);
+        self.detach();
+        self.tell(now, Fact::Rebooted);
+    }
+
+    pub(super) fn suspend(&mut self, now: Time) {
+        if !self.suspended {
+            self.suspended = true;
+            self.tell(now, Fact::Frozen);
+        }
+    }
+
+    pub(super) fn resume(&mut self, now: Time) {
+        if !self.suspended {
+            return;
+        }
+        self.suspended = false;
+        let local = self.clock.local_at(now);
+        if !self.faults.ignores_deadlines {
+            let over: Vec<VmId> =
+                self.runs.iter().filter(|(_, slot)| slot.deadline <= local).map(|(vm, _)| *vm).collect();
+            for vm in over {
+                self.end_run(now, vm, Cause::Deadline);
+            }
+        }
+        self.tell(now, Fact::Thawed);
+        self.clock_changed();
+    }
+
+    pub(super) fn clock_changed(&mut self) {
+        let now = self.clock.true_now();
+        let vms: Vec<VmId> = self.runs.keys().copied().collect();
+        for vm in vms {
+            self.watch_deadline(now, vm);
+        }
+    }
+
+    // What the daemon asks for.
+
+    pub(super) fn submit(&mut self, process: u64, op: OpId, request: HypervisorRequest) {
+        if process != self.process || !self.attached {
+            return;
+        }
+        let now = self.clock.true_now();
+        let call = Call { process, op };
+        match request {
+            HypervisorRequest::Prepare { .. } => self.prepare(now, call),
+            HypervisorRequest::Start { run, spec, deadline, .. } => {
+                self.raise_deadline(now, deadline);
+                self.start(now, call, run, spec.resources, deadline);
+            }
+            HypervisorRequest::Stop { run, grace } => self.stop(now, call, run, Some(grace)),
+            HypervisorRequest::Kill { run } => self.stop(now, call, run, None),
+            HypervisorRequest::Extend { runs, deadline } => self.extend(now, &runs, deadline),
+            HypervisorRequest::List => {
+                let at = now + self.faults.answer.draw(&mut self.rng);
+                self.schedule(at, Due::List(call));
+            }
+        }
+    }
+
+    fn prepare(&mut self, now: Time, call: Call) {
+        let mut takes = self.faults.prepare.draw(&mut self.rng);
+        if self.happens("hypervisor.prepare_slow", self.faults.prepare_slow) {
+            takes = takes + self.faults.prepare_slow_by.draw(&mut self.rng);
+        }
+        let answer = if self.happens("hypervisor.prepare_fails", self.faults.prepare_fails) {
+            Err(HypervisorError::Prepare { reason: "simulated: the build failed".into() })
+        } else {
+            Ok(Done::Prepared)
+        };
+        self.answer(now + takes, call, answer);
+    }
+
+    fn start(&mut self, now: Time, call: Call, run: Run, resources: Resources, deadline: Time) {
+        if let Some(slot) = self.runs.get(&run.vm) {
+            let epoch = slot.run.epoch;
+            return self.answer(now, call, Err(HypervisorError::AlreadyRunning { epoch }));
+        }
+        if deadline <= self.clock.local_at(now) {
+            return self.answer(now, call, Err(HypervisorError::DeadlinePassed));
+        }
+        let mut takes = self.faults.start.draw(&mut self.rng);
+        if self.happens("hypervisor.start_slow", self.faults.start_slow) {
+            takes = takes + self.faults.start_slow_by.draw(&mut self.rng);
+        }
+        let fate = self.draw_start_fate();
+        let token = self.next_sequence();
+        let slot = Slot {
+            run,
+            token,
+            watch: 0,
+            state: RunState::Starting,
+            alive: false,
+            resources,
+            deadline,
+            start: Some((call, fate)),
+            stops: Vec::new(),
+        };
+        self.runs.insert(run.vm, slot);
+        self.schedule(now + takes, Due::StartEnds { vm: run.vm, token });
+        self.watch_deadline(now, run.vm);
+    }
+
+    /// Plans to look at a run's deadline when it ends, no sooner than `earliest`.
+    fn watch_deadline(&mut self, earliest: Time, vm: VmId) {
+        let watch = self.next_sequence();
+        let Some(slot) = self.runs.get_mut(&vm) else { return };
+        slot.watch = watch;
+        let at = self.clock.true_at(slot.deadline).max(earliest);
+        self.schedule(at, Due::DeadlinePassed { vm, watch });
+    }
+
+    fn draw_start_fate(&mut self) -> StartFate {
+        if self.happens("hypervisor.start_fails", self.faults.start_fails) {
+            StartFate::Fails
+        } else if self.happens("hypervisor.start_uncertain", self.faults.start_uncertain) {
+            if self.rng.ratio(1, 2) { StartFate::UncertainAlive } else { StartFate::UncertainDead }
+        } else {
+            StartFate::Works
+        }
+    }
+
+    /// Powers a run off, or kills it when `grace` is none.
+    fn stop(&mut self, now: Time, call: Call, run: Run, grace: Option<Duration>) {
+        let Some(slot) = self.runs.get_mut(&run.vm).filter(|slot| slot.run == run) else {
+            return self.answer(now, call, Ok(Done::Stopped));
+        };
+        slot.stops.push(call);
+        slot.state = RunState::Stopping;
+        let token = slot.token;
+        let takes = match grace {
+            None => self.faults.kill.draw(&mut self.rng),
+            Some(grace) => {
+                let hangs = self.happens("hypervisor.stop_hangs", self.faults.stop_hangs);
+                let willing = self.faults.stop.draw(&mut self.rng);
+                let killed = self.faults.kill.draw(&mut self.rng);
+                let local_end = self.clock.local_at(now) + grace;
+                let limit = self.clock.true_at(local_end).max(now).since(now);
+                if hangs || willing >= limit { limit + killed } else { willing }
+            }
+        };
+        self.schedule(now + takes, Due::Dies { vm: run.vm, token, cause: Cause::Stopped });
+    }
+
+    fn extend(&mut self, now: Time, runs: &[Run], deadline: Time) {
+        self.raise_deadline(now, deadline);
+        for run in runs {
+            if let Some(slot) = self.runs.get_mut(&run.vm).filter(|slot| slot.run == *run) {
+                slot.deadline = slot.deadline.max(deadline);
+            }
+        }
+    }
+
+    fn raise_deadline(&mut self, now: Time, deadline: Time) {
+        if deadline > self.deadline_highest {
+            self.deadline_highest = deadline;
+            self.tell(now, Fact::DeadlineRaised { deadline });
+        }
+    }
+
+    // What becomes due.
+
+    pub(super) fn advance(&mut self, now: Time, out: &mut Vec<Input>) {
+        while !self.suspended
+            && let Some(entry) = self.queue.first_entry()
+            && entry.key().0 <= now
+        {
+            match entry.remove() {
+                Due::Answer(call, result) => {
+                    if self.hears(call.process) {
+                        out.push(Input::HypervisorDone { op: call.op, result });
+                    }
+                }
+                Due::List(call) => {
+                    let runs =
+                        self.runs.values().map(|slot| RunView { run: slot.run, state: slot.state }).collect();
+                    self.answer(now, call, Ok(Done::Listed(runs)));
+                }
+                Due::StartEnds { vm, token } => self.start_ends(now, vm, token),
+                Due::DeadlinePassed { vm, watch } => self.deadline_passed(now, vm, watch),
+                Due::Dies { vm, token, cause } => {
+                    if self.runs.get(&vm).is_some_and(|slot| slot.token == token) {
+                        self.end_run(now, vm, cause);
+                    }
+                }
+                Due::Exited { process, run, exit } => {
+                    if self.hears(process) {
+                        out.push(Input::HypervisorEvent { run, event: VmEvent::Exited(exit) });
+                    }
+                }
+            }
+        }
+    }
+
+    fn hears(&self, process: u64) -> bool {
+        self.attached && self.process == process
+    }
+
+    fn start_ends(&mut self, now: Time, vm: VmId, token: u64) {
+        let Some(slot) = self.runs.get_mut(&vm).filter(|slot| slot.token == token) else {
+            return;
+        };
+        let Some((call, fate)) = slot.start.take() else { return };
+        let local = self.clock.local_at(now);
+        let error = match fate {
+            _ if !slot.stops.is_empty() => Some(start_error("it was stopped while it started")),
+            _ if slot.deadline <= local => Some(HypervisorError::DeadlinePassed),
+            StartFate::Fails => Some(start_error("no memory left")),
+            StartFate::UncertainDead => Some(uncertain()),
+            StartFate::Works | StartFate::UncertainAlive => None,
+        };
+        if let Some(error) = error {
+            self.answer(now, call, Err(error));
+            return self.end_run(now, vm, Cause::Stopped);
+        }
+        slot.state = RunState::Running;
+        slot.alive = true;
+        let fact =
+            Fact::RunStarted { run: slot.run, resources: slot.resources, local, deadline: slot.deadline };
+        self.tell(now, fact);
+        let answer =
+            if matches!(fate, StartFate::UncertainAlive) { Err(uncertain()) } else { Ok(Done::Started) };
+        self.answer(now, call, answer);
+        self.draw_fate(now, vm, token);
+    }
+
+    /// Whether and how the new run will end unasked.
+    fn draw_fate(&mut self, now: Time, vm: VmId, token: u64) {
+        let fates = [
+            (self.faults.guest_crashes, Cause::GuestCrash),
+            (self.faults.guest_powers_off, Cause::GuestPowerOff),
+            (self.faults.supervisor_dies, Cause::SupervisorDeath),
+        ];
+        for (ratio, cause) in fates {
+            if ratio.draw(&mut self.rng) {
+                let at = now + self.faults.lifetime.draw(&mut self.rng);
+                return self.schedule(at, Due::Dies { vm, token, cause });
+            }
+        }
+    }
+
+    fn deadline_passed(&mut self, now: Time, vm: VmId, watch: u64) {
+        let Some(slot) = self.runs.get(&vm).filter(|slot| slot.watch == watch) else {
+            return;
+        };
+        if slot.deadline > self.clock.local_at(now) {
+            // Extended since: look again at the new deadline.
+            return self.watch_deadline(now + Duration(1), vm);
+        }
+        if !slot.alive {
+            return self.end_run(now, vm, Cause::Deadline);
+        }
+        if self.faults.ignores_deadlines {
+            return self.count("hypervisor.deadline_ignored");
+        }
+        let latest = self.clock.true_at(slot.deadline + self.kill_grace);
+        let token = slot.token;
+        let at = now + self.faults.kill.draw(&mut self.rng);
+        let at = if at < latest { at } else { latest.max(now) };
+        self.schedule(at, Due::Dies { vm, token, cause: Cause::Deadline });
+    }
+
+    /// Ends a run or a start under way, answers those who wait for that, and tells the agent if it was unasked.
+    fn end_run(&mut self, now: Time, vm: VmId, cause: Cause) {
+        let Some(slot) = self.bury(now, vm) else { return };
+        if let Some((call, _)) = slot.start {
+            let error = if cause == Cause::Deadline {
+                HypervisorError::DeadlinePassed
+            } else {
+                start_error("it was stopped while it started")
+            };
+            self.answer(now, call, Err(error));
+        }
+        for call in &slot.stops {
+            self.answer(now, *call, Ok(Done::Stopped));
+        }
+        let exit = match cause {
+            Cause::Stopped => return,
+            Cause::Deadline => Exit::DeadlinePassed,
+            Cause::GuestCrash | Cause::SupervisorDeath => Exit::Crashed,
+            Cause::GuestPowerOff => Exit::PoweredOff,
+        };
+        self.count(match cause {
+            Cause::Deadline => "hypervisor.deadline_kill",
+            Cause::GuestCrash => "hypervisor.guest_crash",
+            Cause::GuestPowerOff => "hypervisor.guest_power_off",
+            Cause::SupervisorDeath | Cause::Stopped => "hypervisor.supervisor_death",
+        });
+        if !slot.alive || !slot.stops.is_empty() {
+            return;
+        }
+        if !self.happens("hypervisor.exit_silent", self.faults.exit_silent) {
+            let at = now + self.faults.answer.draw(&mut self.rng);
+            self.schedule(at, Due::Exited { process: self.process, run: slot.run, exit });
+        }
+    }
+
+    fn bury(&mut self, now: Time, vm: VmId) -> Option<Slot> {
+        let slot = self.runs.remove(&vm)?;
+        if slot.alive {
+            let local = self.clock.local_at(now);
+            self.tell(now, Fact::RunEnded { run: slot.run, local, deadline: slot.deadline });
+        }
+        Some(slot)
+    }
+
+    /// Sends an answer on its way, with what may befall it there.
+    fn answer(&mut self, from: Time, call: Call, answer: Answer) {
+        if answer.is_ok() && self.happens("hypervisor.answer_lost", self.faults.answer_lost) {
+            return;
+        }
+        let mut at = from + self.faults.answer.draw(&mut self.rng);
+        if self.happens("hypervisor.answer_late", self.faults.answer_late) {
+            at += self.faults.answer_late_by.draw(&mut self.rng);
+        }
+        if self.happens("hypervisor.answer_doubled", self.faults.answer_doubled) {
+            let second = Spread { min: Duration::ZERO, max: self.faults.answer_late_by.max };
+            let second = at + second.draw(&mut self.rng);
+            self.schedule(second, Due::Answer(call, answer.clone()));
+        }
+        self.schedule(at, Due::Answer(call, answer));
+    }
+
+    fn happens(&mut self, name: &'static str, ratio: Chance) -> bool {
+        let happens = ratio.draw(&mut self.rng);
+        if happens {
+            self.count(name);
+        }
+        happens
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+
+    fn tell(&mut self, at: Time, fact: Fact) {
+        self.truth.push(Truth { at, host: self.host, fact });
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn schedule(&mut self, at: Time, due: Due) {
+        let sequence = self.next_sequence();
+        self.queue.insert((at, sequence), due);
+    }
+}
+
+fn start_error(reason: &str) -> HypervisorError {
+    HypervisorError::Start { reason: format!("simulated: {reason}") }
+}
+
+fn uncertain() -> HypervisorError {
+    HypervisorError::Uncertain { reason: "simulated: the hypervisor hung up".into() }
+}

@@ -1,0 +1,53 @@
+//! What truly happened on a host, at true time. No node can see it; checkers can.
+
+use blixard_node::hypervisor::Run;
+use blixard_node::ids::NodeId;
+use blixard_node::spec::Resources;
+use blixard_node::time::Time;
+
+/// One true event on `host` at true time `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truth {
+    /// True time.
+    pub at: Time,
+    /// Where.
+    pub host: NodeId,
+    /// What.
+    pub fact: Fact,
+}
+
+/// What happened. `local` and `deadline` are points on the host's boot-time clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A VM came alive.
+    RunStarted {
+        /// Which run.
+        run: Run,
+        /// What it takes of the host.
+        resources: Resources,
+        /// The host's clock.
+        local: Time,
+        /// When it is to be killed unless extended.
+        deadline: Time,
+    },
+    /// A VM is dead.
+    RunEnded {
+        /// Which run.
+        run: Run,
+        /// The host's clock.
+        local: Time,
+        /// Its deadline as last extended.
+        deadline: Time,
+    },
+    /// The agent set a deadline beyond all it had set since the host booted.
+    DeadlineRaised {
+        /// The new deadline.
+        deadline: Time,
+    },
+    /// The host is suspended: its VMs do not execute.
+    Frozen,
+    /// The host is back. Runs whose deadline passed meanwhile have ended before this.
+    Thawed,
+    /// The host rebooted: its runs have ended before this, and its boot-time clock began anew.
+    Rebooted,
+}

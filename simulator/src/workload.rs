@@ -1,0 +1,404 @@
+//! The simulated clients together: what they ask, how often, and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use blixard_node::ids::{NodeId, Ticket};
+use blixard_node::request::{Consistency, Read, Reply, Request, Write};
+use blixard_node::rng::Rng;
+use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::time::{Duration, Time};
+
+pub use crate::client::{Call, Patience, TwoAnswers};
+
+use crate::client::{Client, Shared, Step, get};
+use crate::history::{Moment, Operation};
+use crate::scenario::Chance;
+
+/// How often each operation is drawn, against the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Lists a new VM.
+    pub create: u64,
+    /// Wants one running.
+    pub start: u64,
+    /// Wants one stopped.
+    pub stop: u64,
+    /// Removes one.
+    pub delete: u64,
+    /// Looks at one.
+    pub get: u64,
+    /// Looks at all.
+    pub list: u64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { create: 2, start: 3, stop: 2, delete: 1, get: 4, list: 1 }
+    }
+}
+
+/// What the clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadConfig {
+    /// Clients, each with one operation under way at most.
+    pub clients: usize,
+    /// Operations begun by all of them together in `per`, as long as none of them has to wait.
+    pub operations: u64,
+    /// The span that `operations` counts for.
+    pub per: Duration,
+    /// The VM names in use: `vm-0`, `vm-1`, ….
+    pub names: u64,
+    /// Which operations.
+    pub mix: Mix,
+    /// Writes that carry the generation their client knows.
+    pub with_generation: Chance,
+    /// Timeouts and retries.
+    pub patience: Patience,
+    /// The specs' backend.
+    pub hypervisor: String,
+    /// The most CPUs of a VM.
+    pub vcpus_max: u32,
+    /// The most memory of a VM, in MiB; drawn in 16 steps.
+    pub memory_mib_max: u64,
+    /// VMs whose restart policy is not `Always`.
+    pub restart_seldom: Chance,
+    /// VMs that wait for a lost host.
+    pub failover_waits: Chance,
+    /// VMs with a volume on their host.
+    pub local_volume: Chance,
+}
+
+impl Default for WorkloadConfig {
+    fn default() -> Self {
+        Self {
+            clients: 5,
+            operations: 10,
+            per: Duration::from_secs(1),
+            names: 20,
+            mix: Mix::default(),
+            with_generation: Chance::one_in(4),
+            patience: Patience::default(),
+            hypervisor: "sim".into(),
+            vcpus_max: 4,
+            memory_mib_max: 4_096,
+            restart_seldom: Chance::NEVER,
+            failover_waits: Chance::NEVER,
+            local_volume: Chance::NEVER,
+        }
+    }
+}
+
+/// What a call of the workload led to. The caller empties it.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Requests to be sent.
+    pub calls: Vec<Call>,
+    /// Operations that have ended, in the order of their ends.
+    pub finished: Vec<Operation>,
+    /// Requests that got two different final answers: a violation of exactly-once.
+    pub contradictions: Vec<TwoAnswers>,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub struct Workload {
+    config: WorkloadConfig,
+    names: Vec<VmName>,
+    clients: Vec<Client>,
+    shared: Shared,
+    /// When each client wants to be woken.
+    wakes: BTreeSet<(Time, usize)>,
+    planned: Vec<Option<Time>>,
+    /// Which client's each attempt is; attempts answered or long forgotten are gone.
+    tickets: BTreeMap<Ticket, usize>,
+    stopped: bool,
+    probes: usize,
+    counts: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// Attempts whose answers are still told apart from strangers'.
+const TICKETS_MAX: usize = 4_096;
+
+impl Workload {
+    /// Clients that begin at true time `from`. Client `n` draws from stream `stream + n` of `seed`.
+    #[must_use]
+    pub fn new(config: WorkloadConfig, seed: u64, stream: u64, from: Time) -> Self {
+        let names = (0..config.names).filter_map(|number| VmName::new(format!("vm-{number}")).ok()).collect();
+        let shared = Shared {
+            patience: config.patience.clone(),
+            next_ticket: 1,
+            order: 0,
+            floor: blixard_node::ids::Revision(0),
+        };
+        let mut workload = Self {
+            names,
+            clients: Vec::new(),
+            shared,
+            wakes: BTreeSet::new(),
+            planned: Vec::new(),
+            tickets: BTreeMap::new(),
+            stopped: false,
+            probes: 0,
+            counts: BTreeMap::new(),
+            config,
+        };
+        for number in 0..workload.config.clients {
+            let mut rng = Rng::new(seed, stream + number as u64);
+            let first = from + think(&workload.config, &mut rng);
+            workload.clients.push(Client::new(number, rng, first));
+            workload.planned.push(None);
+            workload.plan(number);
+        }
+        workload
+    }
+
+    /// When [`Self::on_wake`] is due.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Time> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Operations that have ended, by kind and outcome.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
+        &self.counts
+    }
+
+    /// Clients that wait for an answer.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.clients.iter().filter(|client| client.is_busy()).count()
+    }
+
+    /// Does what is due at true time `now`. `nodes` are those a client may ask, whether they answer or not.
+    pub fn on_wake(&mut self, now: Time, nodes: &[NodeId], out: &mut Output) {
+        while let Some((at, number)) = self.wakes.first().copied()
+            && at <= now
+        {
+            self.wakes.pop_first();
+            self.planned[number] = None;
+            if self.clients[number].is_idle() {
+                self.begin(now, number, nodes, out);
+            } else {
+                let step = self.clients[number].wake(now, &mut self.shared, nodes);
+                self.take(now, number, step, out);
+            }
+            self.plan(number);
+        }
+    }
+
+    /// A node answered.
+    pub fn on_reply(&mut self, now: Time, ticket: Ticket, reply: Reply, out: &mut Output) {
+        self.answered(now, ticket, Some(reply), out);
+    }
+
+    /// The connection over which `ticket` was asked broke: no answer will come, whether it took effect is open. The
+    /// world need not tell this; the client's timeout does as well.
+    pub fn on_disconnect(&mut self, now: Time, ticket: Ticket, out: &mut Output) {
+        self.answered(now, ticket, None, out);
+    }
+
+    /// From now on no client begins an operation; those under way go on.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        for number in 0..self.clients.len() {
+            self.clients[number].retire();
+            self.plan(number);
+        }
+    }
+
+    /// Ends the history: what is under way becomes unknown.
+    pub fn finish(&mut self, now: Time, out: &mut Output) {
+        for number in 0..self.clients.len() {
+            if let Some(operation) = self.clients[number].abandon(now, &mut self.shared) {
+                self.count(&operation);
+                out.finished.push(operation);
+            }
+            self.clients[number].retire();
+            self.plan(number);
+        }
+    }
+
+    /// Begins probes on behalf of fresh clients, as after [`Self::stop`]: a linearizable list at each of `nodes`, and
+    /// the creation of a VM `probe-N` that is never started at the first of them. They are retried at `nodes` drawn by
+    /// [`Self::on_wake`]'s caller; they are done when [`Self::busy`] is 0.
+    pub fn probe(&mut self, now: Time, nodes: &[NodeId], out: &mut Output) {
+        for node in nodes {
+            let number = self.add_prober();
+            let request = list();
+            let call = self.clients[number].begin(now, &mut self.shared, request, *node);
+            self.sent(number, call, out);
+        }
+        if let Some(node) = nodes.first() {
+            let number = self.add_prober();
+            let name = VmName::new(format!("probe-{}", self.probes));
+            self.probes += 1;
+            if let Ok(name) = name {
+                let spec = draw_spec(&self.config, self.clients[number].rng());
+                let id = self.clients[number].next_id();
+                let request = Request::Write { id, write: Write::CreateVm { name, spec } };
+                let call = self.clients[number].begin(now, &mut self.shared, request, *node);
+                self.sent(number, call, out);
+            }
+        }
+    }
+
+    /// The next moment of the clients' order, for operations that the world itself carries out.
+    pub fn moment(&mut self, now: Time) -> Moment {
+        self.shared.moment(now)
+    }
+
+    fn add_prober(&mut self) -> usize {
+        let number = self.clients.len();
+        // A stream of its own off the first client's, which draws nothing any more.
+        let seed = self.clients.first_mut().map_or(0, |client| client.rng().u64());
+        let mut client = Client::new(number, Rng::new(seed, 0), Time(0));
+        client.born_at(self.shared.floor);
+        self.clients.push(client);
+        self.planned.push(None);
+        number
+    }
+
+    fn begin(&mut self, now: Time, number: usize, nodes: &[NodeId], out: &mut Output) {
+        let client = &mut self.clients[number];
+        let Some(to) = client.rng().pick(nodes).copied() else {
+            let until = now + self.config.patience.backoff.max;
+            return client.rest(until);
+        };
+        let request = draw_request(&self.config, &self.names, client);
+        let call = client.begin(now, &mut self.shared, request, to);
+        self.sent(number, call, out);
+    }
+
+    fn answered(&mut self, now: Time, ticket: Ticket, reply: Option<Reply>, out: &mut Output) {
+        let Some(number) = self.tickets.get(&ticket).copied() else { return };
+        let step = self.clients[number].answered(now, &mut self.shared, ticket, reply);
+        self.take(now, number, step, out);
+        self.plan(number);
+    }
+
+    fn take(&mut self, now: Time, number: usize, step: Step, out: &mut Output) {
+        if let Some(call) = step.call {
+            self.sent(number, call, out);
+        }
+        if let Some(operation) = step.finished {
+            self.count(&operation);
+            out.finished.push(operation);
+            let client = &mut self.clients[number];
+            let rest = think(&self.config, client.rng());
+            client.rest(now + rest);
+            if self.stopped {
+                client.retire();
+            }
+        }
+        if let Some(contradiction) = step.contradiction {
+            out.contradictions.push(*contradiction);
+        }
+    }
+
+    fn sent(&mut self, number: usize, call: Call, out: &mut Output) {
+        self.tickets.insert(call.ticket, number);
+        if self.tickets.len() > TICKETS_MAX {
+            self.tickets.pop_first();
+        }
+        out.calls.push(call);
+        self.plan(number);
+    }
+
+    fn plan(&mut self, number: usize) {
+        let wanted = self.clients[number].wake_at();
+        let planned = &mut self.planned[number];
+        if *planned == wanted {
+            return;
+        }
+        if let Some(at) = planned.take() {
+            self.wakes.remove(&(at, number));
+        }
+        if let Some(at) = wanted {
+            self.wakes.insert((at, number));
+        }
+        *planned = wanted;
+    }
+
+    fn count(&mut self, operation: &Operation) {
+        *self.counts.entry((kind_of(&operation.request), operation.outcome.name())).or_default() += 1;
+    }
+}
+
+/// A short name of what is asked.
+#[must_use]
+pub fn kind_of(request: &Request) -> &'static str {
+    match request {
+        Request::Write { write, .. } => match write {
+            Write::CreateVm { .. } => "create",
+            Write::StartVm { .. } => "start",
+            Write::StopVm { .. } => "stop",
+            Write::DeleteVm { .. } => "delete",
+            Write::CordonHost { .. } => "cordon",
+            Write::RemoveHost { .. } => "remove-host",
+        },
+        Request::Read { read, .. } => match read {
+            Read::GetVm { .. } => "get",
+            Read::ListVms => "list",
+            Read::ClusterStatus => "status",
+        },
+        Request::TransferLeader { .. } => "transfer-leader",
+    }
+}
+
+/// The pause of one client between two operations: such that all of them together keep the rate when answers come at
+/// once, spread evenly around the mean.
+fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
+    let mean = config.per.0.saturating_mul(config.clients as u64) / config.operations.max(1);
+    Duration(rng.between(mean / 2, mean.saturating_add(mean / 2)))
+}
+
+fn draw_request(config: &WorkloadConfig, names: &[VmName], client: &mut Client) -> Request {
+    let mix = &config.mix;
+    let weights = [mix.create, mix.start, mix.stop, mix.delete, mix.get, mix.list];
+    let Some(name) = client.rng().pick(names).cloned() else { return list() };
+    let mut draw = client.rng().below(weights.iter().sum::<u64>().max(1));
+    let mut kind = 0;
+    for (number, weight) in weights.iter().enumerate() {
+        kind = number;
+        if draw < *weight {
+            break;
+        }
+        draw -= weight;
+    }
+    let known = if config.with_generation.draw(client.rng()) { client.generation_of(&name) } else { None };
+    let write = match kind {
+        0 => Write::CreateVm { name, spec: draw_spec(config, client.rng()) },
+        1 => Write::StartVm { name, generation: known },
+        2 => Write::StopVm { name, generation: known },
+        3 => Write::DeleteVm { name, generation: known },
+        4 => return get(name),
+        _ => return list(),
+    };
+    Request::Write { id: client.next_id(), write }
+}
+
+fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
+    let vcpus = rng.between(1, u64::from(config.vcpus_max.max(1))) as u32;
+    let memory_mib = (config.memory_mib_max / 16).max(1) * rng.between(1, 16);
+    let restart = match config.restart_seldom.draw(rng) {
+        false => RestartPolicy::Always,
+        true if rng.ratio(1, 2) => RestartPolicy::OnFailure,
+        true => RestartPolicy::Never,
+    };
+    let failover = if config.failover_waits.draw(rng) { FailoverPolicy::Wait } else { FailoverPolicy::Move };
+    Arc::new(VmSpec {
+        resources: Resources { vcpus, memory_mib },
+        requires: Labels::new(),
+        restart,
+        failover,
+        local_volume: config.local_volume.draw(rng),
+        hypervisor: config.hypervisor.clone(),
+        payload: String::new(),
+    })
+}
+
+fn list() -> Request {
+    Request::Read { read: Read::ListVms, consistency: Consistency::Linearizable }
+}

@@ -6,8 +6,11 @@
 
 pub mod checkers;
 mod client;
+pub mod clock;
 pub mod disk;
 pub mod history;
 pub mod hypervisor;
+pub mod net;
 pub mod scenario;
+pub mod trace;
 pub mod workload;

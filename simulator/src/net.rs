@@ -1,0 +1,220 @@
+//! The links between hosts: delay, loss, duplication, reordering, cuts.
+
+use blixard_node::ids::NodeId;
+use blixard_node::message::{Body, Message};
+use blixard_node::rng::Rng;
+use blixard_node::time::Duration;
+
+use crate::scenario::Network;
+
+/// What messages are called in the log, by [`kind_of`].
+pub const MESSAGE_KINDS: [&str; 13] = [
+    "raft",
+    "snapshot-chunk",
+    "snapshot-ack",
+    "forward",
+    "forwarded",
+    "heartbeat",
+    "heartbeat-ack",
+    "not-leader",
+    "nudge",
+    "join",
+    "joined",
+    "refused",
+    "other",
+];
+
+/// The place of a message's kind in [`MESSAGE_KINDS`].
+#[must_use]
+pub fn kind_of(message: &Message) -> u64 {
+    match &message.body {
+        Body::Raft(_) => 0,
+        Body::SnapshotChunk(_) => 1,
+        Body::SnapshotAck { .. } => 2,
+        Body::Forward { .. } => 3,
+        Body::Forwarded { .. } => 4,
+        Body::Heartbeat(_) => 5,
+        Body::HeartbeatAck(_) => 6,
+        Body::NotLeader { .. } => 7,
+        Body::Nudge => 8,
+        Body::Join(_) => 9,
+        Body::Joined { .. } => 10,
+        Body::Refused { .. } => 11,
+    }
+}
+
+/// What tells a message from another of its kind, for the log: of raft messages the type, the term and the index.
+#[must_use]
+pub fn detail_of(message: &Message) -> u64 {
+    match &message.body {
+        Body::Raft(raft) => {
+            (raft.get_msg_type() as u64) << 56
+                | (raft.term & 0xfff) << 44
+                | (raft.entries.len() as u64 & 0xfff) << 32
+                | raft.index & 0xffff_ffff
+        }
+        Body::SnapshotChunk(chunk) => chunk.offset << 32 | chunk.data.len() as u64,
+        Body::SnapshotAck { offset, .. } => *offset,
+        Body::Forward { ticket, .. } | Body::Forwarded { ticket, .. } => *ticket,
+        Body::Heartbeat(heartbeat) => heartbeat.nonce.sequence << 16 | heartbeat.reports.len() as u64,
+        Body::HeartbeatAck(ack) => {
+            ack.nonce.sequence << 16 | ack.set.as_ref().map_or(0, |set| 1 + set.len() as u64)
+        }
+        Body::NotLeader { leader, .. } => leader.map_or(0, |leader| leader.0),
+        Body::Nudge | Body::Join(_) | Body::Joined { .. } | Body::Refused { .. } => 0,
+    }
+}
+
+/// A process's end of the network: what it has sent waits here for the world, and it knows whom it can reach.
+#[derive(Debug, Default)]
+pub struct SimNetwork {
+    outbox: Vec<(NodeId, Message)>,
+    directory: Vec<bool>,
+}
+
+impl SimNetwork {
+    /// An end that can reach `peers`.
+    #[must_use]
+    pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut network = Self::default();
+        for peer in peers {
+            network.learn(peer);
+        }
+        network
+    }
+
+    /// `peer` can be reached: it has an address, or a connection from it stands.
+    pub fn learn(&mut self, peer: NodeId) {
+        let place = peer.0 as usize;
+        if self.directory.len() <= place {
+            self.directory.resize(place + 1, false);
+        }
+        self.directory[place] = true;
+    }
+
+    /// Whether `peer` can be reached.
+    #[must_use]
+    pub fn reaches(&self, peer: NodeId) -> bool {
+        self.directory.get(peer.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// What was sent since the last call.
+    pub fn take(&mut self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Gives the emptied vector of [`Self::take`] back, so that its memory is used again.
+    pub fn give_back(&mut self, outbox: Vec<(NodeId, Message)>) {
+        if self.outbox.is_empty() {
+            self.outbox = outbox;
+        }
+    }
+}
+
+impl blixard_runtime::Network for SimNetwork {
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.push((to, message));
+    }
+
+    fn directory(&mut self, members: Vec<(NodeId, String)>) {
+        for (member, _) in members {
+            self.learn(member);
+        }
+    }
+}
+
+/// What becomes of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is lost by chance.
+    Lost,
+    /// The link is cut.
+    Cut,
+    /// It arrives after this long.
+    Arrives(Duration),
+    /// It arrives twice.
+    Twice(Duration, Duration),
+}
+
+/// All links. Hosts are counted from 0.
+#[derive(Debug)]
+pub struct Links {
+    hosts: usize,
+    config: Network,
+    rng: Rng,
+    /// How many faults cut each link at present, by `from × hosts + to`.
+    cuts: Vec<u8>,
+    /// How much slower each host's links are at present.
+    slow: Vec<Duration>,
+}
+
+impl Links {
+    /// Links without faults.
+    #[must_use]
+    pub fn new(hosts: usize, config: Network, rng: Rng) -> Self {
+        Self { hosts, config, rng, cuts: vec![0; hosts * hosts], slow: vec![Duration::ZERO; hosts] }
+    }
+
+    /// Draws what becomes of a message.
+    pub fn draw(&mut self, from: usize, to: usize) -> Fate {
+        if self.cuts[from * self.hosts + to] > 0 {
+            return Fate::Cut;
+        }
+        if self.config.loss.draw(&mut self.rng) {
+            return Fate::Lost;
+        }
+        let first = self.delay(from, to);
+        if self.config.duplication.draw(&mut self.rng) {
+            Fate::Twice(first, self.delay(from, to))
+        } else {
+            Fate::Arrives(first)
+        }
+    }
+
+    /// Draws the delay between a client and a host; none when the message is lost.
+    pub fn draw_client(&mut self) -> Option<Duration> {
+        if self.config.loss.draw(&mut self.rng) {
+            None
+        } else {
+            Some(self.config.latency.draw(&mut self.rng))
+        }
+    }
+
+    /// Whether this message travels as bytes.
+    pub fn encodes(&mut self) -> bool {
+        self.config.encode.draw(&mut self.rng)
+    }
+
+    /// Cuts the way from one host to another, on behalf of one fault.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cuts[from * self.hosts + to] += 1;
+    }
+
+    /// Takes one fault's cut back.
+    pub fn mend(&mut self, from: usize, to: usize) {
+        let cuts = &mut self.cuts[from * self.hosts + to];
+        assert!(*cuts > 0, "the link from {from} to {to} is not cut");
+        *cuts -= 1;
+    }
+
+    /// Makes a host's links slower.
+    pub fn set_slow(&mut self, host: usize, by: Duration) {
+        self.slow[host] = by;
+    }
+
+    /// No loss, duplication or reordering any more.
+    pub fn heal(&mut self) {
+        self.config.loss = crate::scenario::Chance::NEVER;
+        self.config.duplication = crate::scenario::Chance::NEVER;
+        self.config.reordering = crate::scenario::Chance::NEVER;
+        self.slow.fill(Duration::ZERO);
+    }
+
+    fn delay(&mut self, from: usize, to: usize) -> Duration {
+        let mut delay = self.config.latency.draw(&mut self.rng) + self.slow[from] + self.slow[to];
+        if self.config.reordering.draw(&mut self.rng) {
+            delay = delay + self.config.reordering_delay.draw(&mut self.rng);
+        }
+        delay
+    }
+}

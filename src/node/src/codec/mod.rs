@@ -9,6 +9,7 @@
 //! disagree.
 
 mod command;
+mod head;
 mod message;
 mod raft;
 pub(crate) mod reply;
@@ -18,12 +19,12 @@ mod stored;
 pub(crate) mod wire;
 
 pub use command::{COMMAND_LEN_MAX, decode_command, encode_command};
+pub use head::{StoreHead, decode_head, encode_head};
 pub use message::{MESSAGE_LEN_MAX, decode_message, encode_message};
 pub use raft::{CONF_CHANGE_LEN_MAX, decode_conf_change, encode_conf_change};
 pub use stored::{
     STORED_VERSION, decode_agent, decode_entry, decode_hard_state, decode_identity, decode_snapshot,
-    encode_agent, encode_entry, encode_hard_state, encode_identity, encode_snapshot, open_record,
-    seal_record,
+    encode_agent, encode_entry, encode_hard_state, encode_identity, encode_snapshot,
 };
 
 /// Why bytes were not understood. Nothing is ever half decoded.

@@ -108,7 +108,7 @@ mod pb {
 
 /// Wraps `message` as a record of the kind `what`.
 #[must_use]
-pub fn seal_record(what: &'static str, message: &impl Message) -> Bytes {
+pub(super) fn seal_record(what: &'static str, message: &impl Message) -> Bytes {
     let mut record = BytesMut::with_capacity(PREFIX_LEN + message.encoded_len());
     record.put_bytes(0, PREFIX_LEN - 1);
     record.put_u8(STORED_VERSION);
@@ -122,7 +122,7 @@ pub fn seal_record(what: &'static str, message: &impl Message) -> Bytes {
 ///
 /// # Errors
 /// When the bytes are not those that [`seal_record`] made, or a newer version's.
-pub fn open_record<M: Message + Default>(what: &'static str, record: Bytes) -> Result<M, CodecError> {
+pub(super) fn open_record<M: Message + Default>(what: &'static str, record: Bytes) -> Result<M, CodecError> {
     let Some((written, sealed)) = record.split_first_chunk::<4>() else {
         return Err(CodecError::Truncated { what, len: record.len() });
     };

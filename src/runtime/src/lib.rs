@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod conformance;
+pub mod hypervisor_conformance;
 pub mod store;
 pub mod turn;
 

@@ -1,0 +1,28 @@
+//! What tells one kind of hypervisor from another: what has to be built for a VM, and what is run.
+//!
+//! All the rest (starting, deadlines, stopping, adoption) is the same for every kind and stands in `host.rs` and in
+//! [`crate::supervise`].
+
+use blixard_node::hypervisor::HypervisorError;
+use blixard_node::spec::{VmName, VmSpec};
+
+use super::run_dir::Plan;
+
+/// One kind of hypervisor.
+pub trait Backend: Send + Sync + 'static {
+    /// The name that [`VmSpec::hypervisor`] gives it.
+    fn name(&self) -> &'static str;
+
+    /// Builds or fetches what the VM needs. May block for minutes; is called on a thread for such things. Called again
+    /// for the same VM it finds its work done.
+    ///
+    /// # Errors
+    /// [`HypervisorError::Prepare`] with what the user can mend.
+    fn prepare(&self, name: &VmName, spec: &VmSpec) -> Result<(), HypervisorError>;
+
+    /// What the supervisor runs. Must not block.
+    ///
+    /// # Errors
+    /// [`HypervisorError::Prepare`] when the spec makes no sense, or was not prepared.
+    fn plan(&self, name: &VmName, spec: &VmSpec) -> Result<Plan, HypervisorError>;
+}

@@ -1,0 +1,476 @@
+//! The thread that runs this host's VMs: one loop over operations and supervisors. It never waits for any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
+use blixard_node::ids::{OpId, VmId};
+use blixard_node::input::Input;
+use blixard_node::spec::{VmName, VmSpec};
+use blixard_node::time::{Duration, Time};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use tracing::{info, warn};
+
+use super::Sink;
+use super::backend::Backend;
+use super::live::{Live, MS};
+use super::run_dir::{FORMAT, Record, RunDir, StateDir};
+use super::sweep::sweep;
+use super::wire::{Ended, Heard, How, Notice, Order, Standing};
+use crate::supervise::{SUBCOMMAND, boot_time};
+
+/// Folders of ended runs kept for their output and their exits; the oldest go first.
+const ENDED_MAX: usize = 256;
+
+/// How long a first `List` waits for found supervisors to answer.
+const ADOPTION: u64 = 2_000 * MS;
+
+/// How often what could not be done is tried again.
+const RETRY: u64 = 20 * MS;
+
+/// Builds under way at a time.
+const PREPARE_THREADS: usize = 2;
+
+type Preparation = (OpId, VmName, Arc<VmSpec>);
+
+/// See the module.
+pub(super) struct Host {
+    state: StateDir,
+    program: PathBuf,
+    boot: String,
+    backends: Arc<[Box<dyn Backend>]>,
+    sink: Sink,
+    /// At most one run of a VM can be alive: its supervisor holds the VM's lock.
+    live: BTreeMap<VmId, Live>,
+    /// The last run of each VM that has none alive.
+    ended: BTreeMap<VmId, (Run, RunDir)>,
+    /// Supervisors to wait for, that they do not stay as zombies.
+    zombies: BTreeSet<i32>,
+    lists: Vec<OpId>,
+    adopted_by: u64,
+    preparations: Sender<Preparation>,
+}
+
+impl Host {
+    pub(super) fn open(
+        state: StateDir,
+        program: PathBuf,
+        backends: Vec<Box<dyn Backend>>,
+        sink: Sink,
+    ) -> io::Result<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let backends: Arc<[Box<dyn Backend>]> = backends.into();
+        let preparations = spawn_preparers(&backends, &sink)?;
+        let mut host = Self {
+            state,
+            program,
+            boot,
+            backends,
+            sink,
+            live: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            zombies: BTreeSet::new(),
+            lists: Vec::new(),
+            adopted_by: boot_time() + ADOPTION,
+            preparations,
+        };
+        host.adopt()?;
+        Ok(host)
+    }
+
+    /// Serves until the queue is closed.
+    pub(super) fn run(mut self, requests: &Receiver<(OpId, HypervisorRequest)>, bell: &OwnedFd) {
+        loop {
+            loop {
+                match requests.try_recv() {
+                    Ok((op, request)) => self.take(op, request),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            self.tend();
+            self.answer_lists();
+            self.wait(bell);
+        }
+    }
+
+    /// Blocks until a notice, an operation, or a time that something is due at.
+    fn wait(&self, bell: &OwnedFd) {
+        let now = boot_time();
+        let mut due = self.live.values().map(Live::doom).min().unwrap_or(u64::MAX);
+        if !self.zombies.is_empty() || self.live.values().any(Live::is_restless) {
+            due = due.min(now + RETRY);
+        }
+        if !self.lists.is_empty() {
+            due = due.min(self.adopted_by.max(now + RETRY));
+        }
+        // Never longer than a second: the timeout is on a clock that stands still in suspend.
+        let span = due.saturating_sub(now).clamp(MS, 1_000 * MS);
+        let timeout = Timespec { tv_sec: (span / 1_000_000_000) as _, tv_nsec: (span % 1_000_000_000) as _ };
+        let mut fds = vec![PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+        let lines = self.live.values().filter_map(Live::line);
+        fds.extend(lines.map(|line| PollFd::from_borrowed_fd(line.as_fd(), PollFlags::IN)));
+        let _ = poll(&mut fds, Some(&timeout));
+        let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+    }
+
+    // ---- operations
+
+    fn take(&mut self, op: OpId, request: HypervisorRequest) {
+        match request {
+            HypervisorRequest::Prepare { name, spec, .. } => {
+                // Fails only when all its threads have panicked; then the completion is lost, as it may be.
+                let _ = self.preparations.send((op, name, spec));
+            }
+            HypervisorRequest::Start { run, name, spec, deadline } => {
+                if let Err(error) = self.start(op, run, &name, &spec, deadline) {
+                    self.done(op, Err(error));
+                }
+            }
+            HypervisorRequest::Stop { run, grace: Duration(grace) } => {
+                self.stop(op, run, Order::Stop { grace })
+            }
+            HypervisorRequest::Kill { run } => self.stop(op, run, Order::Kill),
+            HypervisorRequest::Extend { runs, deadline: Time(deadline) } => {
+                let now = boot_time();
+                for run in runs {
+                    if let Some(live) = self.live.get_mut(&run.vm).filter(|live| live.run == run) {
+                        live.order(Order::Extend { deadline }, now);
+                    }
+                }
+            }
+            HypervisorRequest::List => self.lists.push(op),
+        }
+    }
+
+    fn start(
+        &mut self,
+        op: OpId,
+        run: Run,
+        name: &VmName,
+        spec: &VmSpec,
+        deadline: Time,
+    ) -> Result<(), HypervisorError> {
+        if let Some(live) = self.live.get(&run.vm) {
+            return Err(HypervisorError::AlreadyRunning { epoch: live.run.epoch });
+        }
+        let backend = self.backends.iter().find(|backend| backend.name() == spec.hypervisor);
+        let backend = backend.ok_or_else(|| HypervisorError::NoBackend { name: spec.hypervisor.clone() })?;
+        let plan = backend.plan(name, spec)?;
+        let failed =
+            |what: &str, error: io::Error| HypervisorError::Start { reason: format!("{what}: {error}") };
+        let lock = self.state.try_lock(run).map_err(|error| failed("its lock cannot be used", error))?;
+        let lock = lock.ok_or_else(|| HypervisorError::Uncertain {
+            reason: format!("processes of an earlier run hold {}", self.state.lock_path(run).display()),
+        })?;
+        // The lock is ours: whatever ran before is dead.
+        if let Some((_, dir)) = self.ended.remove(&run.vm) {
+            let _ = dir.remove();
+        }
+        if boot_time() >= deadline.0 {
+            let _ = fs::remove_file(self.state.lock_path(run));
+            return Err(HypervisorError::DeadlinePassed);
+        }
+        let token = new_token().map_err(|error| failed("no random token", error))?;
+        let record = Record {
+            format: FORMAT,
+            run: run.into(),
+            name: name.to_string(),
+            boot: self.boot.clone(),
+            deadline: deadline.0,
+            plan,
+            token,
+        };
+        let dir = self.state.attempt(run, &record.token);
+        let spawned = dir.create(&record).and_then(|()| self.spawn(&dir, lock));
+        match spawned {
+            Ok((line, pid)) => {
+                info!(%run.vm, %run.epoch, %name, "starting");
+                self.live.insert(run.vm, Live::spawned(dir, record, line, pid, op));
+                Ok(())
+            }
+            Err(error) => {
+                let _ = dir.remove();
+                let _ = fs::remove_file(self.state.lock_path(run));
+                Err(failed("no supervisor", error))
+            }
+        }
+    }
+
+    /// Spawns the supervisor. The lock is its standard output from its first moment on, so no crash of this process can
+    /// leave a supervisor without it.
+    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<(OwnedFd, Option<Pid>)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (line, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let child = Command::new(&self.program)
+            .args([SUBCOMMAND, "--dir"])
+            .arg(dir.path())
+            .env_clear()
+            .env(super::run_dir::TOKEN_VAR, dir.record()?.token)
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::from(lock))
+            .stderr(File::create(dir.supervisor_output())?)
+            .spawn()?;
+        Ok((line, i32::try_from(child.id()).ok().and_then(Pid::from_raw)))
+    }
+
+    fn stop(&mut self, op: OpId, run: Run, order: Order) {
+        match self.live.get_mut(&run.vm).filter(|live| live.run == run) {
+            Some(live) => {
+                live.stops.push(op);
+                live.order(order, boot_time());
+            }
+            None => {
+                self.forget_exit(run);
+                self.done(op, Ok(Done::Stopped));
+            }
+        }
+    }
+
+    /// The agent knows that this run is over: its exit is not told again.
+    fn forget_exit(&self, run: Run) {
+        if let Some((_, dir)) = self.ended.get(&run.vm).filter(|(ended, _)| *ended == run)
+            && let Some(end) = dir.end().filter(|end| end.unasked().is_some())
+        {
+            let _ = dir.write_end(&Ended::new(How::Stopped, end.detail));
+        }
+    }
+
+    fn answer_lists(&mut self) {
+        let settled = self.live.values().all(|live| live.known) || boot_time() >= self.adopted_by;
+        if settled {
+            for op in std::mem::take(&mut self.lists) {
+                self.done(op, Ok(Done::Listed(self.live.values().map(Live::view).collect())));
+            }
+        }
+    }
+
+    fn done(&self, op: OpId, result: Result<Done, HypervisorError>) {
+        (self.sink)(Input::HypervisorDone { op, result });
+    }
+
+    fn exited(&self, run: Run, exit: Exit) {
+        (self.sink)(Input::HypervisorEvent { run, event: VmEvent::Exited(exit) });
+    }
+
+    // ---- supervisors
+
+    /// Hears all supervisors and does what is due.
+    fn tend(&mut self) {
+        self.zombies.retain(|pid| {
+            let pid = Pid::from_raw(*pid);
+            pid.is_some_and(|pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)))
+        });
+        let now = boot_time();
+        let vms: Vec<VmId> = self.live.keys().copied().collect();
+        for vm in vms {
+            if let Some(ended) = self.tend_one(vm, now) {
+                self.settle(vm, &ended);
+            }
+        }
+    }
+
+    fn tend_one(&mut self, vm: VmId, now: u64) -> Option<Ended> {
+        let live = self.live.get_mut(&vm)?;
+        if live.line().is_none() && !live.orphaned && live.call(now) {
+            live.orphaned = true;
+        }
+        loop {
+            match live.hear() {
+                Heard::Message(Notice::Is { token, state, deadline }) => {
+                    if !live.learn(&token, state, deadline) {
+                        warn!(%vm, dir = %live.dir.path().display(), "another program answers on the run's socket");
+                        break;
+                    }
+                    if live.standing == Standing::Running
+                        && let Some(op) = live.start.take()
+                    {
+                        (self.sink)(Input::HypervisorDone { op, result: Ok(Done::Started) });
+                    }
+                }
+                Heard::Message(Notice::Ended(ended)) => return Some(ended),
+                Heard::Garbled => {}
+                Heard::Nothing | Heard::Closed => break,
+            }
+        }
+        live.flush();
+        if live.orphaned {
+            return self.mourn(vm);
+        }
+        if now >= live.doom() {
+            warn!(%vm, epoch = %live.run.epoch, "the supervisor is overdue: killing its processes");
+            sweep(&live.token, &self.state.lock_path(live.run));
+            live.doom_again_at(now + 10 * RETRY);
+        }
+        None
+    }
+
+    /// A supervisor is gone: how its run ended, once nothing of it is left.
+    fn mourn(&self, vm: VmId) -> Option<Ended> {
+        let live = self.live.get(&vm)?;
+        if let Some(ended) = live.dir.end() {
+            return Some(ended);
+        }
+        sweep(&live.token, &self.state.lock_path(live.run));
+        let lock = self.state.try_lock(live.run).ok()??;
+        // Looked at again under the lock: the supervisor may have spoken between the two.
+        let ended = live.dir.end().unwrap_or_else(|| {
+            let ended = Ended::new(How::Crashed, "its supervisor was killed");
+            if let Err(error) = live.dir.write_end(&ended) {
+                warn!(%vm, %error, "the end of a run cannot be written down");
+            }
+            ended
+        });
+        let _ = fs::remove_file(live.dir.socket());
+        let _ = fs::remove_file(self.state.lock_path(live.run));
+        let _ = lock.unlock();
+        Some(ended)
+    }
+
+    /// Completes what waits for the end of a run, and tells of it when nobody asked for it.
+    fn settle(&mut self, vm: VmId, ended: &Ended) {
+        let Some(live) = self.live.remove(&vm) else {
+            return;
+        };
+        info!(%vm, epoch = %live.run.epoch, name = live.name, how = ?ended.how, detail = ended.detail, "ended");
+        self.zombies.extend(live.pid.map(|pid| pid.as_raw_nonzero().get()));
+        let run = live.run;
+        self.keep(run, live.dir);
+        if let Some(op) = live.start {
+            self.done(op, Err(failed_start(ended)));
+            if ended.unasked().is_some() {
+                self.forget_exit(run);
+            }
+        } else if live.stops.is_empty() {
+            if let Some(exit) = ended.unasked() {
+                self.exited(run, exit);
+            }
+        }
+        if !live.stops.is_empty() {
+            self.forget_exit(run);
+        }
+        for op in live.stops {
+            self.done(op, Ok(Done::Stopped));
+        }
+    }
+
+    /// Keeps an ended run's folder, and not too many of them.
+    fn keep(&mut self, run: Run, dir: RunDir) {
+        if let Some((_, older)) = self.ended.insert(run.vm, (run, dir)) {
+            let _ = older.remove();
+        }
+        if self.ended.len() > ENDED_MAX
+            && let Some(oldest) =
+                self.ended.iter().min_by_key(|(_, (_, dir))| dir.ended_at()).map(|(vm, _)| *vm)
+            && let Some((_, dir)) = self.ended.remove(&oldest)
+        {
+            let _ = dir.remove();
+        }
+    }
+
+    // ---- adoption
+
+    /// Takes over what earlier daemons have left.
+    fn adopt(&mut self) -> io::Result<()> {
+        let now = boot_time();
+        for dir in self.state.attempts()? {
+            let record = match dir.record() {
+                Ok(record) => record,
+                Err(error) => {
+                    // Torn by a crash before anything was spawned, or by a power loss. If it is anything else and its VM
+                    // runs, the lock keeps a second one off and its deadline ends it.
+                    warn!(dir = %dir.path().display(), %error, "a run without a readable record");
+                    let lock = dir.run().map(|run| self.state.try_lock(run));
+                    if !matches!(lock, Some(Ok(None) | Err(_))) {
+                        let _ = dir.remove();
+                    }
+                    continue;
+                }
+            };
+            let run = Run::from(record.run);
+            if let Some(ended) = self.end_of(&dir, &record) {
+                self.keep(run, dir);
+                if let Some(exit) = ended.unasked() {
+                    self.exited(run, exit);
+                }
+            } else {
+                info!(vm = %run.vm, epoch = %run.epoch, name = record.name, "adopting");
+                self.live.insert(run.vm, Live::found(dir, record, now));
+            }
+        }
+        Ok(())
+    }
+
+    /// How a found run has ended; none while its lock is held.
+    fn end_of(&self, dir: &RunDir, record: &Record) -> Option<Ended> {
+        if let Some(ended) = dir.end() {
+            return Some(ended);
+        }
+        let run = Run::from(record.run);
+        let lock = self.state.try_lock(run).ok()??;
+        let ended = dir.end().unwrap_or_else(|| {
+            let rebooted = record.boot != self.boot;
+            if !rebooted {
+                sweep(&record.token, &self.state.lock_path(run));
+            }
+            let why = if rebooted { "the host was restarted" } else { "its supervisor was killed" };
+            let ended = Ended::new(How::Crashed, why);
+            if let Err(error) = dir.write_end(&ended) {
+                warn!(vm = %run.vm, %error, "the end of a run cannot be written down");
+            }
+            ended
+        });
+        let _ = fs::remove_file(dir.socket());
+        let _ = fs::remove_file(self.state.lock_path(run));
+        let _ = lock.unlock();
+        Some(ended)
+    }
+}
+
+fn failed_start(ended: &Ended) -> HypervisorError {
+    match ended.how {
+        How::DeadlinePassed => HypervisorError::DeadlinePassed,
+        How::Stopped => HypervisorError::Start { reason: "it was stopped before it had come alive".into() },
+        _ => HypervisorError::Start { reason: ended.detail.clone() },
+    }
+}
+
+fn new_token() -> io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Threads for builds, which may take minutes. They end when the host does and their build is over.
+fn spawn_preparers(backends: &Arc<[Box<dyn Backend>]>, sink: &Sink) -> io::Result<Sender<Preparation>> {
+    let (sender, receiver) = channel::<Preparation>();
+    let receiver = Arc::new(Mutex::new(receiver));
+    for _ in 0..PREPARE_THREADS {
+        let (receiver, backends, sink) = (Arc::clone(&receiver), Arc::clone(backends), Arc::clone(sink));
+        thread::Builder::new().name("prepare".into()).spawn(move || {
+            loop {
+                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok((op, name, spec)) = next else {
+                    return;
+                };
+                let backend = backends.iter().find(|backend| backend.name() == spec.hypervisor);
+                let result = match backend {
+                    Some(backend) => backend.prepare(&name, &spec).map(|()| Done::Prepared),
+                    None => Err(HypervisorError::NoBackend { name: spec.hypervisor.clone() }),
+                };
+                sink(Input::HypervisorDone { op, result });
+            }
+        })?;
+    }
+    Ok(sender)
+}

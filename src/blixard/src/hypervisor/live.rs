@@ -1,0 +1,207 @@
+//! One run that may be alive, as its host sees it: the line to its supervisor, and what waits for it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use blixard_node::hypervisor::{Run, RunView};
+use blixard_node::ids::OpId;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::Pid;
+
+use super::run_dir::{Record, RunDir};
+use super::wire::{Heard, Notice, Order, Standing, hear, say};
+
+/// Nanoseconds of one millisecond.
+pub(super) const MS: u64 = 1_000_000;
+
+/// How long after its deadline a supervisor has for its work before its daemon does it. Below the `kill_grace` that
+/// leaders wait.
+const OVERDUE: u64 = 1_000 * MS;
+
+/// How long an adopted supervisor has to answer before its record's deadline is held against it.
+const ANSWER: u64 = 5_000 * MS;
+
+/// How long a supervisor that holds its lock may be without a socket.
+const SILENT: u64 = 2_000 * MS;
+
+/// A run that may be alive.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) run: Run,
+    pub(super) name: String,
+    pub(super) dir: RunDir,
+    pub(super) token: String,
+    pub(super) standing: Standing,
+    /// The supervisor, when its id is known. For waiting only: it may be another process's by now.
+    pub(super) pid: Option<Pid>,
+    /// The start to complete when it has come alive.
+    pub(super) start: Option<OpId>,
+    /// The stops and kills to complete when it is dead.
+    pub(super) stops: Vec<OpId>,
+    /// Its supervisor has said who it is, or was spawned by this process.
+    pub(super) known: bool,
+    /// Its supervisor is gone without a word.
+    pub(super) orphaned: bool,
+    line: Option<OwnedFd>,
+    outbox: VecDeque<Order>,
+    /// When its processes are killed from here, whatever the supervisor does.
+    doom: u64,
+    since: u64,
+}
+
+impl Live {
+    /// A run whose supervisor has just been spawned.
+    pub(super) fn spawned(dir: RunDir, record: Record, line: OwnedFd, pid: Option<Pid>, op: OpId) -> Self {
+        let mut live = Self::new(dir, record, 0);
+        live.line = Some(line);
+        live.pid = pid;
+        live.start = Some(op);
+        live.known = true;
+        live
+    }
+
+    /// A run found with its lock held.
+    pub(super) fn found(dir: RunDir, record: Record, now: u64) -> Self {
+        let mut live = Self::new(dir, record, now);
+        live.doom = live.doom.max(now + ANSWER);
+        live
+    }
+
+    fn new(dir: RunDir, record: Record, since: u64) -> Self {
+        Self {
+            run: record.run.into(),
+            name: record.name,
+            dir,
+            token: record.token,
+            standing: Standing::Starting,
+            pid: None,
+            start: None,
+            stops: Vec::new(),
+            known: false,
+            orphaned: false,
+            line: None,
+            outbox: VecDeque::new(),
+            doom: record.deadline.saturating_add(OVERDUE),
+            since,
+        }
+    }
+
+    /// For [`blixard_node::hypervisor::Done::Listed`].
+    pub(super) fn view(&self) -> RunView {
+        RunView { run: self.run, state: self.standing.into() }
+    }
+
+    /// The socket, for waiting.
+    pub(super) fn line(&self) -> Option<&OwnedFd> {
+        self.line.as_ref()
+    }
+
+    /// Whether something has to be tried again soon.
+    pub(super) fn is_restless(&self) -> bool {
+        self.orphaned || self.line.is_none() || !self.outbox.is_empty()
+    }
+
+    /// When its processes are killed from here.
+    pub(super) fn doom(&self) -> u64 {
+        self.doom
+    }
+
+    /// Puts the killing off, for another look.
+    pub(super) fn doom_again_at(&mut self, at: u64) {
+        self.doom = at;
+    }
+
+    /// Sends an order, now or as soon as the supervisor listens.
+    pub(super) fn order(&mut self, order: Order, now: u64) {
+        match order {
+            Order::Stop { grace } => {
+                self.standing = Standing::Stopping;
+                self.doom = self.doom.min(now.saturating_add(grace).saturating_add(OVERDUE));
+            }
+            Order::Kill => {
+                self.standing = Standing::Stopping;
+                self.doom = self.doom.min(now.saturating_add(OVERDUE));
+            }
+            Order::Extend { .. } => self.outbox.retain(|waiting| !matches!(waiting, Order::Extend { .. })),
+            Order::Status => {}
+        }
+        if !self.outbox.contains(&order) {
+            self.outbox.push_back(order);
+        }
+        self.flush();
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) {
+        let Some(line) = &self.line else {
+            return;
+        };
+        while let Some(order) = self.outbox.front() {
+            if say(line, order).is_err() {
+                return;
+            }
+            // What an extension promises counts only once it is on its way; and none outlives a stop's grace.
+            if let Order::Extend { deadline } = order
+                && self.standing != Standing::Stopping
+            {
+                self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
+            }
+            self.outbox.pop_front();
+        }
+    }
+
+    /// Tries to reach the supervisor of a found run. True when it is past hope.
+    pub(super) fn call(&mut self, now: u64) -> bool {
+        match self.connect() {
+            Ok(line) => {
+                self.pid = socket_peercred(&line).ok().map(|peer| peer.pid);
+                self.line = Some(line);
+                self.outbox.push_front(Order::Status);
+                self.flush();
+                false
+            }
+            Err(_) => now >= self.since + SILENT,
+        }
+    }
+
+    /// Through the folder's descriptor, because a socket's path has 108 bytes at most.
+    fn connect(&self) -> io::Result<OwnedFd> {
+        let folder = File::open(self.dir.path())?;
+        let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/socket", folder.as_raw_fd()))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let line = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&line, &address)?;
+        Ok(line)
+    }
+
+    /// Takes the next notice. A closed line is dropped.
+    pub(super) fn hear(&mut self) -> Heard<Notice> {
+        let Some(line) = &self.line else {
+            return Heard::Nothing;
+        };
+        let heard = hear(line);
+        if matches!(heard, Heard::Closed) {
+            self.line = None;
+            self.orphaned = true;
+        }
+        heard
+    }
+
+    /// Takes over what a supervisor says of itself. False when it is not the one of this run.
+    pub(super) fn learn(&mut self, token: &str, state: Standing, deadline: u64) -> bool {
+        if token != self.token {
+            self.line = None;
+            self.orphaned = true;
+            return false;
+        }
+        self.known = true;
+        if self.standing != Standing::Stopping {
+            self.standing = state;
+            self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
+        }
+        true
+    }
+}

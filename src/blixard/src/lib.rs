@@ -1,0 +1,4 @@
+//! The production shell around the node: daemon, hypervisors, command line.
+
+pub mod hypervisor;
+pub mod supervise;

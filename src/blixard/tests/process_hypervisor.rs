@@ -1,0 +1,443 @@
+//! The process hypervisor with real processes: the suite that all hypervisors pass, and what only real processes can
+//! show.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration as StdDuration;
+
+use blixard::hypervisor::{Backends, Config, Sink};
+use blixard::supervise::boot_time;
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
+use blixard_node::ids::{Epoch, OpId, VmId};
+use blixard_node::input::Input;
+use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::time::{Duration, Time};
+use blixard_runtime::Hypervisor;
+use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tempfile::TempDir;
+
+const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
+const NONE: [i32; 0] = [];
+
+/// A host with the process hypervisor. Each VM carries the bench's folder in its environment, by which its processes are
+/// found whatever the hypervisor knows of them.
+struct Host {
+    folder: TempDir,
+    backends: Option<Backends>,
+    inputs: Receiver<Input>,
+    op: u64,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (backends, inputs) = open(folder.path());
+        Self { folder, backends: Some(backends), inputs, op: 0 }
+    }
+
+    fn config(folder: &Path) -> Config {
+        // Longer than a socket's path may be.
+        let deep = folder.join("a-folder-with-a-long-name".repeat(6));
+        Config { state_dir: deep, program: PathBuf::from(env!("CARGO_BIN_EXE_blixard")) }
+    }
+
+    fn shell(&self, script: &str) -> VmSpec {
+        let payload = format!(
+            "command = ['/bin/sh', '-c', '''{script}''']\n[env]\nBENCH = '{}'",
+            self.folder.path().display()
+        );
+        VmSpec {
+            resources: Resources { vcpus: 1, memory_mib: 1 },
+            requires: Labels::new(),
+            restart: RestartPolicy::Always,
+            failover: FailoverPolicy::Move,
+            local_volume: false,
+            hypervisor: "process".into(),
+            payload,
+        }
+    }
+
+    fn submit(&mut self, request: HypervisorRequest) -> OpId {
+        self.op += 1;
+        self.backends.as_mut().unwrap().submit(OpId(self.op), request);
+        OpId(self.op)
+    }
+
+    fn next(&self) -> Input {
+        self.inputs.recv_timeout(StdDuration::from_secs(20)).expect("an input within 20 s")
+    }
+
+    fn call(&mut self, request: HypervisorRequest) -> Result<Done, HypervisorError> {
+        let op = self.submit(request);
+        match self.next() {
+            Input::HypervisorDone { op: done, result } if done == op => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start(&mut self, script: &str, lease: Duration) -> Result<Done, HypervisorError> {
+        let (name, spec) = (VmName::new("web").unwrap(), Arc::new(self.shell(script)));
+        let deadline = Time(boot_time()) + lease;
+        self.call(HypervisorRequest::Start { run: RUN, name, spec, deadline })
+    }
+
+    fn expect_exit(&self, exit: Exit) {
+        assert_eq!(self.next(), Input::HypervisorEvent { run: RUN, event: VmEvent::Exited(exit) });
+    }
+
+    fn reopen(&mut self) {
+        self.backends = None;
+        let (backends, inputs) = open(self.folder.path());
+        (self.backends, self.inputs) = (Some(backends), inputs);
+    }
+
+    /// Processes of VMs, those on the way to become one too.
+    fn guests(&self) -> Vec<i32> {
+        let mark = format!("BENCH={}", self.folder.path().display());
+        let by_env = find(|environ, _| environ.split('\0').any(|var| var == mark));
+        let mut all = by_env;
+        all.extend(self.processes_with(&["--guest"]));
+        all
+    }
+
+    fn supervisors(&self) -> Vec<i32> {
+        let guests = self.guests();
+        let all = self.processes_with(&["supervise"]);
+        all.into_iter().filter(|pid| !guests.contains(pid)).collect()
+    }
+
+    fn processes_with(&self, words: &[&str]) -> Vec<i32> {
+        let folder = self.folder.path().display().to_string();
+        find(|_, cmdline| {
+            cmdline.contains(&folder) && words.iter().all(|word| cmdline.split('\0').any(|arg| arg == *word))
+        })
+    }
+
+    fn dir(&self) -> PathBuf {
+        let runs = Self::config(self.folder.path()).state_dir.join("runs");
+        let dirs: Vec<PathBuf> = fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(dirs.len(), 1, "{dirs:?}");
+        dirs[0].clone()
+    }
+
+    fn assert_nothing_left(&self) {
+        eventually("no process, socket or lock is left", || {
+            let state = Self::config(self.folder.path()).state_dir;
+            let locks = fs::read_dir(state.join("locks")).unwrap().count();
+            let sockets = fs::read_dir(state.join("runs"))
+                .unwrap()
+                .filter(|dir| dir.as_ref().unwrap().path().join("socket").exists())
+                .count();
+            self.guests().is_empty() && self.supervisors().is_empty() && locks == 0 && sockets == 0
+        });
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.backends = None;
+        for pid in self.supervisors() {
+            kill(pid);
+        }
+        for pid in self.guests() {
+            kill(pid);
+        }
+    }
+}
+
+fn open(folder: &Path) -> (Backends, Receiver<Input>) {
+    let (sender, inputs) = channel();
+    let sink: Sink = Arc::new(move |input| {
+        let _ = sender.send(input);
+    });
+    (Backends::open(Host::config(folder), sink).unwrap(), inputs)
+}
+
+/// Living processes by their environment and command line. Zombies have neither.
+fn find(fits: impl Fn(&str, &str) -> bool) -> Vec<i32> {
+    let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let (Ok(environ), Ok(cmdline)) =
+            (read(entry.path().join("environ")), read(entry.path().join("cmdline")))
+            && fits(&environ, &cmdline)
+        {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+fn signal(pid: i32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+}
+
+fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = boot_time() + 20_000_000_000;
+    while !holds() {
+        assert!(boot_time() < until, "not within 20 s: {what}");
+        std::thread::sleep(StdDuration::from_millis(10));
+    }
+}
+
+impl Bench for Host {
+    fn hypervisor(&mut self) -> &mut dyn Hypervisor {
+        self.backends.as_mut().unwrap()
+    }
+
+    fn now(&self) -> Time {
+        Time(boot_time())
+    }
+
+    fn pass(&mut self, span: Duration) -> Vec<Input> {
+        match self.inputs.recv_timeout(StdDuration::from_nanos(span.as_nanos())) {
+            Ok(input) => vec![input],
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Vec::new(),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(StdDuration::from_nanos(span.as_nanos()));
+                Vec::new()
+            }
+        }
+    }
+
+    fn spec(&self, guest: Guest) -> Option<VmSpec> {
+        Some(match guest {
+            Guest::Obedient => self.shell("sleep 1000 & wait"),
+            Guest::Deaf => self.shell("trap \"\" TERM; sleep 1000 & wait; sleep 1000"),
+            Guest::PowersOff => self.shell("sleep 0.3"),
+            Guest::Crashes => self.shell("sleep 0.3; exit 3"),
+            Guest::Broken => VmSpec { payload: "command = ['/no/such/program']".into(), ..self.shell("") },
+        })
+    }
+
+    fn agent_dies(&mut self) {
+        self.backends = None;
+    }
+
+    fn agent_comes(&mut self) {
+        self.reopen();
+    }
+
+    fn is_alive(&mut self, run: Run) -> bool {
+        let record = format!("/{}.{}.", run.vm, run.epoch);
+        let tokens: Vec<String> = fs::read_dir(Self::config(self.folder.path()).state_dir.join("runs"))
+            .unwrap()
+            .filter_map(|dir| Some(dir.ok()?.path().join("record.json")))
+            .filter(|path| path.display().to_string().contains(&record))
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .filter_map(|text| Some(text.split_once("\"token\": \"")?.1.split_once('"')?.0.to_owned()))
+            .collect();
+        let guests = self.guests();
+        !find(|environ, _| tokens.iter().any(|token| environ.contains(token.as_str())))
+            .into_iter()
+            .filter(|pid| guests.contains(pid))
+            .collect::<Vec<_>>()
+            .is_empty()
+    }
+}
+
+#[test]
+fn conforms() {
+    conformance(|_| Host::new());
+}
+
+#[test]
+fn stop_leaves_no_process_socket_or_lock() {
+    let mut host = Host::new();
+    assert_eq!(host.start("sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    assert_eq!((host.guests().len(), host.supervisors().len()), (1, 1));
+    let grace = Duration::from_secs(10);
+    assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
+    assert_eq!(host.guests(), NONE, "dead when it is said to be");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn descendants_die_too_also_those_in_sessions_of_their_own() {
+    let mut host = Host::new();
+    let script = "setsid sh -c \"sleep 1000 & sleep 1000\" & (setsid env -i /bin/sleep 1000 &) ; sleep 1000";
+    assert_eq!(host.start(script, Duration::from_secs(60)), Ok(Done::Started));
+    eventually("all run", || host.guests().len() >= 4);
+    assert_eq!(host.call(HypervisorRequest::Kill { run: RUN }), Ok(Done::Stopped));
+    assert_eq!(host.guests(), NONE);
+    let bare = find(|environ, cmdline| environ.is_empty() && cmdline.starts_with("/bin/sleep\x001000"));
+    assert_eq!(bare, NONE, "one that has shed its environment");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_vm_along() {
+    let mut host = Host::new();
+    assert_eq!(host.start("sleep 1000 & sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    eventually("all run", || host.guests().len() == 3);
+    kill(host.supervisors()[0]);
+    host.expect_exit(Exit::Crashed);
+    host.assert_nothing_left();
+    assert_eq!(host.start("sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+}
+
+#[test]
+fn a_supervisor_killed_in_the_daemons_absence_takes_its_vm_along() {
+    let mut host = Host::new();
+    assert_eq!(host.start("exec sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    host.backends = None;
+    kill(host.supervisors()[0]);
+    eventually("the VM is dead", || host.guests().is_empty());
+    host.reopen();
+    host.expect_exit(Exit::Crashed);
+    assert_eq!(host.call(HypervisorRequest::List), Ok(Done::Listed(vec![])));
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_outlives_a_killed_supervisor_is_killed_by_the_next_daemon_and_blocks_a_start_until_then() {
+    let mut host = Host::new();
+    assert_eq!(host.start("sleep 1000 & sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    eventually("all run", || host.guests().len() == 3);
+    host.backends = None;
+    kill(host.supervisors()[0]);
+    eventually("the first process is dead", || host.guests().len() < 3);
+    assert!(!host.guests().is_empty(), "or this tests nothing");
+    host.reopen();
+    host.expect_exit(Exit::Crashed);
+    assert_eq!(host.guests(), NONE);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_stopped_supervisor_does_not_keep_its_vm_beyond_the_deadline() {
+    let mut host = Host::new();
+    assert_eq!(host.start("sleep 1000", Duration::from_secs(2)), Ok(Done::Started));
+    signal(host.supervisors()[0], Signal::STOP);
+    host.expect_exit(Exit::Crashed);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn two_daemons_on_one_folder_do_not_run_a_vm_twice() {
+    let mut host = Host::new();
+    let (mut second, inputs) = open(host.folder.path());
+    assert_eq!(host.start("exec sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    let start = HypervisorRequest::Start {
+        run: Run { epoch: Epoch(4), ..RUN },
+        name: VmName::new("web").unwrap(),
+        spec: Arc::new(host.shell("exec sleep 1000")),
+        deadline: Time(boot_time()) + Duration::from_secs(60),
+    };
+    second.submit(OpId(1), start);
+    let refused = inputs.recv_timeout(StdDuration::from_secs(20)).unwrap();
+    assert!(
+        matches!(
+            refused,
+            Input::HypervisorDone { op: OpId(1), result: Err(HypervisorError::Uncertain { .. }) }
+        ),
+        "{refused:?}"
+    );
+    assert_eq!((host.guests().len(), host.supervisors().len()), (1, 1));
+}
+
+#[test]
+fn an_exit_is_told_again_until_the_agent_acts_on_it() {
+    let mut host = Host::new();
+    assert_eq!(host.start("exit 0", Duration::from_secs(60)), Ok(Done::Started));
+    host.expect_exit(Exit::PoweredOff);
+    for _ in 0..2 {
+        host.reopen();
+        host.expect_exit(Exit::PoweredOff);
+    }
+    assert_eq!(host.call(HypervisorRequest::Kill { run: RUN }), Ok(Done::Stopped));
+    host.reopen();
+    assert_eq!(host.call(HypervisorRequest::List), Ok(Done::Listed(vec![])), "the list alone comes in");
+}
+
+#[test]
+fn after_a_reboot_nothing_is_adopted() {
+    let mut host = Host::new();
+    assert_eq!(host.start("exec sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    host.backends = None;
+    let pid = host.supervisors()[0];
+    kill(pid);
+    let _ = waitpid(Pid::from_raw(pid), WaitOptions::empty());
+    eventually("the VM is dead", || host.guests().is_empty());
+    let record = host.dir().join("record.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(text.contains(boot.trim()));
+    fs::write(&record, text.replace(boot.trim(), "an-earlier-boot")).unwrap();
+    host.reopen();
+    host.expect_exit(Exit::Crashed);
+    assert!(fs::read_to_string(host.dir().join("exit.json")).unwrap().contains("restarted"));
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_torn_record_is_cleared_away() {
+    let mut host = Host::new();
+    host.backends = None;
+    let dir = Host::config(host.folder.path()).state_dir.join("runs/vm7.e3.0123abcd");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("record.json"), "{\"form").unwrap();
+    host.reopen();
+    assert_eq!(host.call(HypervisorRequest::List), Ok(Done::Listed(vec![])));
+    assert!(!dir.exists());
+    assert_eq!(host.start("sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+}
+
+#[test]
+fn output_environment_and_reasons_are_kept() {
+    let mut host = Host::new();
+    let script = "echo \"$BLIXARD_VM in $PWD\"; echo oops >&2; exit 3";
+    assert_eq!(host.start(script, Duration::from_secs(60)), Ok(Done::Started));
+    host.expect_exit(Exit::Crashed);
+    assert_eq!(fs::read_to_string(host.dir().join("output")).unwrap(), "web in /\noops\n");
+    assert!(fs::read_to_string(host.dir().join("exit.json")).unwrap().contains("exit status 3"));
+}
+
+#[test]
+fn a_command_that_cannot_run_says_why() {
+    let mut host = Host::new();
+    let name = VmName::new("web").unwrap();
+    let deadline = Time(boot_time()) + Duration::from_secs(60);
+    for (payload, expected) in [
+        (
+            "command = ['/no/such/program']",
+            "\"/no/such/program\" cannot be run: No such file or directory (os error 2)",
+        ),
+        ("command = ['/etc/passwd']", "\"/etc/passwd\" cannot be run: Permission denied (os error 13)"),
+        (
+            "command = ['true']\nworkdir = '/no/such'",
+            "the working directory /no/such cannot be used: No such file or directory (os error 2)",
+        ),
+    ] {
+        let spec = Arc::new(VmSpec { payload: payload.into(), ..host.shell("") });
+        let start = HypervisorRequest::Start { run: RUN, name: name.clone(), spec, deadline };
+        assert_eq!(host.call(start), Err(HypervisorError::Start { reason: expected.into() }));
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_supervisor_is_light() {
+    let mut host = Host::new();
+    assert_eq!(host.start("sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", host.supervisors()[0])).unwrap();
+    let value = |key: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    println!(
+        "supervisor: Rss {} KiB, Pss {} KiB, private {} KiB",
+        value("Rss:"),
+        value("Pss:"),
+        value("Private_Dirty:")
+    );
+    assert!(value("Private_Dirty:") < 3 * 1024, "{status}");
+}

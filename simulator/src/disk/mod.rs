@@ -3,7 +3,11 @@
 //! A batch that a node begins stays under way until the world calls [`SimDisk::complete`], so that the world decides how
 //! long a write takes and what may happen meanwhile. All chance comes from the stream that the caller hands in.
 
+mod backend;
+mod image;
+mod media;
 mod modelled;
+mod stored_in_redb;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,6 +18,7 @@ use blixard_node::stored::{Stored, WriteBatch};
 use blixard_runtime::{Disk, DiskError};
 
 use modelled::Modelled;
+use stored_in_redb::StoredInRedb;
 
 /// How many acknowledged batches a disk whose sync lies holds back at most.
 pub const LIE_BATCHES_MAX: usize = 64;
@@ -23,6 +28,8 @@ pub const LIE_BATCHES_MAX: usize = 64;
 pub enum Engine {
     /// A value in memory: fast.
     Modelled,
+    /// The production store over a simulated medium.
+    Redb,
 }
 
 /// What a crash takes with it.
@@ -96,13 +103,15 @@ struct Inner {
 
 #[derive(Debug)]
 enum Medium {
-    Modelled(Modelled),
+    Modelled(Box<Modelled>),
+    Redb(Box<StoredInRedb>),
 }
 
 impl Medium {
     fn new(engine: Engine) -> Self {
         match engine {
-            Engine::Modelled => Self::Modelled(Modelled::default()),
+            Engine::Modelled => Self::Modelled(Box::default()),
+            Engine::Redb => Self::Redb(Box::default()),
         }
     }
 }
@@ -121,13 +130,24 @@ impl SimDisk {
     }
 
     /// A disk that holds `stored`, as [`blixard_node::bootstrap`] gives it.
-    #[must_use]
-    pub fn holding(engine: Engine, path: impl Into<String>, stored: Stored) -> Self {
-        let disk = Self::new(engine, path);
-        match &mut disk.0.borrow_mut().medium {
-            Medium::Modelled(modelled) => *modelled = Modelled::holding(stored),
-        }
-        disk
+    ///
+    /// # Errors
+    /// None that an undisturbed disk has.
+    pub fn holding(engine: Engine, path: impl Into<String>, stored: Stored) -> Result<Self, DiskError> {
+        let mut disk = Self::new(engine, path);
+        disk.load()?;
+        disk.begin(WriteBatch {
+            identity: stored.identity,
+            snapshot: stored.snapshot,
+            snapshot_resets_log: false,
+            append: stored.entries,
+            hard_state: Some(stored.hard_state),
+            agent: Some(stored.agent),
+        });
+        disk.complete();
+        disk.close();
+        disk.0.borrow().outcome.clone()?;
+        Ok(disk)
     }
 
     /// What stands behind it.
@@ -147,6 +167,7 @@ impl SimDisk {
     pub fn cost(&self) -> Cost {
         match &self.0.borrow().medium {
             Medium::Modelled(modelled) => modelled.cost(),
+            Medium::Redb(redb) => redb.cost(),
         }
     }
 
@@ -159,6 +180,7 @@ impl SimDisk {
         inner.under_way = false;
         inner.outcome = match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.complete(&inner.path),
+            Medium::Redb(redb) => redb.complete(),
         };
     }
 
@@ -170,6 +192,17 @@ impl SimDisk {
         inner.outcome = Ok(());
         match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.crash(rng, loss == Loss::Power),
+            Medium::Redb(redb) => redb.crash(rng, loss),
+        }
+    }
+
+    /// The process that uses the disk ends in good order, with no batch under way.
+    pub fn close(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        assert!(!inner.under_way, "a process that ends in good order waits for its write");
+        match &mut inner.medium {
+            Medium::Modelled(modelled) => modelled.close(),
+            Medium::Redb(redb) => redb.close(),
         }
     }
 
@@ -178,15 +211,18 @@ impl SimDisk {
         let inner = &mut *self.0.borrow_mut();
         inner.under_way = false;
         inner.outcome = Ok(());
-        inner.medium = Medium::new(inner.engine);
+        match &mut inner.medium {
+            Medium::Modelled(modelled) => **modelled = Modelled::default(),
+            Medium::Redb(redb) => redb.lose(),
+        }
     }
 
     /// Flips bits of what is stored durably. The modelled disk shows it as a checksum that fails; redb, which
     /// holds free pages too, may have kept nothing there. Call it between a crash and the next opening.
     pub fn rot(&self, bits: u32, rng: &mut Rng) {
-        let _ = (bits, rng);
         match &mut self.0.borrow_mut().medium {
             Medium::Modelled(modelled) => modelled.rot(),
+            Medium::Redb(redb) => redb.rot(bits, rng),
         }
     }
 
@@ -194,6 +230,42 @@ impl SimDisk {
     pub fn arm(&self, fault: Fault) {
         match &mut self.0.borrow_mut().medium {
             Medium::Modelled(modelled) => modelled.arm(fault),
+            Medium::Redb(redb) => redb.arm(fault),
+        }
+    }
+
+    /// After `ops` more operations nothing that the process does reaches the medium: for crashes at a chosen operation, also
+    /// while the disk is opened. Follow it with [`SimDisk::crash`]. The modelled disk has no operations, it ignores this.
+    pub fn die_after(&self, ops: u32) {
+        match &mut self.0.borrow_mut().medium {
+            Medium::Modelled(_) => {}
+            Medium::Redb(redb) => redb.die_after(ops),
+        }
+    }
+
+    /// Whether the operation of [`SimDisk::die_after`], or an armed fault, has been reached.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        match &self.0.borrow().medium {
+            Medium::Modelled(modelled) => modelled.is_dead(),
+            Medium::Redb(redb) => redb.is_dead(),
+        }
+    }
+
+    /// The length of the store's file, in bytes; 0 for the modelled disk.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        match &self.0.borrow().medium {
+            Medium::Modelled(_) => 0,
+            Medium::Redb(redb) => redb.len(),
+        }
+    }
+
+    /// Flips one bit of the store's file. As [`SimDisk::rot`], with the place chosen.
+    pub fn flip(&self, byte: u64, bit: u8) {
+        match &mut self.0.borrow_mut().medium {
+            Medium::Modelled(modelled) => modelled.rot(),
+            Medium::Redb(redb) => redb.flip(byte, bit),
         }
     }
 
@@ -202,6 +274,7 @@ impl SimDisk {
     pub fn lie(&self, lying: bool) {
         match &mut self.0.borrow_mut().medium {
             Medium::Modelled(modelled) => modelled.lie(lying),
+            Medium::Redb(redb) => redb.lie(lying),
         }
     }
 }
@@ -211,6 +284,7 @@ impl Disk for SimDisk {
         let inner = &mut *self.0.borrow_mut();
         match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.load(&inner.path),
+            Medium::Redb(redb) => redb.load(&inner.path),
         }
     }
 
@@ -220,6 +294,7 @@ impl Disk for SimDisk {
         inner.under_way = true;
         match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.begin(batch),
+            Medium::Redb(redb) => redb.begin(&inner.path, batch),
         }
     }
 
@@ -239,31 +314,86 @@ mod tests {
         WriteBatch { hard_state: Some(HardState { term, vote: 1, commit: 0 }), ..WriteBatch::default() }
     }
 
+    const ENGINES: [Engine; 2] = [Engine::Modelled, Engine::Redb];
+
+    fn opened(engine: Engine) -> (SimDisk, SimDisk) {
+        let disk = SimDisk::new(engine, "n1");
+        let mut node = disk.clone();
+        assert_eq!(node.load(), Ok(Stored::default()));
+        (disk, node)
+    }
+
     #[test]
     fn a_batch_is_under_way_until_the_world_completes_it() {
-        let disk = SimDisk::new(Engine::Modelled, "n1");
-        let mut node = disk.clone();
-        node.begin(vote(1));
-        assert_eq!(node.poll(), Poll::Pending);
-        assert!(disk.cost().syncs > 0);
-        disk.complete();
-        assert_eq!(node.poll(), Poll::Ready(Ok(())));
-        assert_eq!(disk.cost(), Cost::default());
+        for engine in ENGINES {
+            let (disk, mut node) = opened(engine);
+            node.begin(vote(1));
+            assert_eq!(node.poll(), Poll::Pending);
+            assert!(disk.cost().syncs > 0);
+            disk.complete();
+            assert_eq!(node.poll(), Poll::Ready(Ok(())));
+            assert_eq!(disk.cost(), Cost::default());
+        }
+    }
+
+    #[test]
+    fn a_moved_commit_index_costs_nothing() {
+        for engine in ENGINES {
+            let (disk, mut node) = opened(engine);
+            node.begin(vote(1));
+            disk.complete();
+            let moved = HardState { term: 1, vote: 1, commit: 5 };
+            node.begin(WriteBatch { hard_state: Some(moved), ..WriteBatch::default() });
+            assert_eq!(disk.cost(), Cost::default(), "{engine:?}");
+            disk.complete();
+            disk.crash(Loss::Power, &mut Rng::new(1, 0));
+            assert_eq!(node.load().unwrap().hard_state, HardState { commit: 0, ..moved }, "{engine:?}");
+        }
     }
 
     #[test]
     fn a_lie_loses_what_was_acknowledged() {
-        let mut lost = 0;
-        for seed in 0..20 {
-            let disk = SimDisk::new(Engine::Modelled, "n1");
-            disk.lie(true);
-            let mut node = disk.clone();
+        for engine in ENGINES {
+            let mut lost = 0;
+            for seed in 0..20 {
+                let (disk, mut node) = opened(engine);
+                disk.lie(true);
+                node.begin(vote(1));
+                disk.complete();
+                assert_eq!(node.poll(), Poll::Ready(Ok(())));
+                disk.crash(Loss::Power, &mut Rng::new(seed, 0));
+                lost += u32::from(node.load().is_ok_and(|stored| stored.hard_state.term == 0));
+            }
+            assert!(lost > 0, "{engine:?}: the control lost nothing in 20 crashes");
+        }
+    }
+
+    #[test]
+    fn a_fault_reaches_the_node_and_ends_with_its_process() {
+        for engine in ENGINES {
+            let (disk, mut node) = opened(engine);
+            disk.arm(Fault { kind: FaultKind::Full, after_ops: 0 });
             node.begin(vote(1));
             disk.complete();
+            let full = DiskError::Full { path: "n1".into() };
+            assert_eq!(node.poll(), Poll::Ready(Err(full)), "{engine:?}");
+            disk.crash(Loss::Process, &mut Rng::new(1, 0));
+            assert!(node.load().is_ok());
+            node.begin(vote(2));
+            disk.complete();
             assert_eq!(node.poll(), Poll::Ready(Ok(())));
-            disk.crash(Loss::Power, &mut Rng::new(seed, 0));
-            lost += u32::from(node.load().unwrap().hard_state.term == 0);
         }
-        assert!(lost > 0, "the control lost nothing in 20 crashes");
+    }
+
+    #[test]
+    fn a_lost_disk_comes_back_empty() {
+        for engine in ENGINES {
+            let mut stored = Stored::default();
+            stored.hard_state.term = 3;
+            let disk = SimDisk::holding(engine, "n1", stored.clone()).unwrap();
+            assert_eq!(disk.clone().load(), Ok(stored));
+            disk.lose();
+            assert_eq!(disk.clone().load(), Ok(Stored::default()));
+        }
     }
 }

@@ -28,13 +28,6 @@ pub(super) struct Modelled {
 }
 
 impl Modelled {
-    /// A disk that holds `stored`.
-    pub(super) fn holding(mut stored: Stored) -> Self {
-        let entries = std::mem::take(&mut stored.entries).into();
-        let commit_durable = stored.hard_state.commit;
-        Self { rest: stored, entries, commit_durable, ..Self::default() }
-    }
-
     pub(super) fn load(&mut self, path: &str) -> Result<Stored, DiskError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -118,6 +111,14 @@ impl Modelled {
         self.rest.hard_state.commit = self.commit_durable;
         self.fault = None;
         self.failed = None;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.rest.hard_state.commit = self.commit_durable;
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.failed.is_some()
     }
 
     pub(super) fn arm(&mut self, fault: Fault) {

@@ -233,7 +233,8 @@ pub fn random_batch(rng: &mut Rng, stored: &Stored) -> WriteBatch {
     }
     match rng.below(4) {
         0 => {
-            batch.hard_state = Some(HardState { term: old.term + 1, vote: rng.below(4), commit: old.commit })
+            let (term, vote) = (old.term + 1, rng.below(4));
+            batch.hard_state = Some(HardState { term, vote, ..old });
         }
         1 => batch.hard_state = Some(HardState { commit: old.commit + rng.below(3), ..old }),
         _ => {}

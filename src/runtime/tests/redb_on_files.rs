@@ -1,5 +1,6 @@
 //! The redb store on real files: the conformance suite, and the files that must be refused.
 #![expect(clippy::disallowed_methods, reason = "these tests are about real files")]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -1,1 +1,139 @@
-//! Linearizability of histories.
+//! Linearizability: every operation seems to take effect at one instant between its invocation and its return
+//! (Herlihy and Wing, 1990).
+//!
+//! The search is Wing and Gong's with Lowe's just-in-time order and memoization ("Testing for linearizability", 2017): an
+//! operation is placed only when some return cannot be passed without it, and no configuration is entered twice. A
+//! configuration is the place in the history, the set of open operations already placed, and the object's state; operations that have
+//! returned need no bit any more, so the sets stay as small as the concurrency.
+//!
+//! Histories of independent objects are checked apart (Horn and Kroening, "P-compositionality").
+
+mod search;
+pub mod vm;
+
+use std::fmt;
+use std::hash::Hash;
+
+/// A sequential object.
+pub trait Model {
+    /// What the object is.
+    type State: Clone + Eq + Hash + fmt::Debug;
+    /// What is done with it, together with what was answered, if an answer came.
+    type Op: Eq + Hash + fmt::Debug;
+
+    /// The object before the history.
+    fn initial(&self) -> Self::State;
+
+    /// The object after `op`, or none when `op` cannot be answered so in `state`. An operation whose answer is not
+    /// known has the effect it would have with the right answer, and none when every right answer leaves
+    /// the object as it is.
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// Whether `op` does nothing to the object, in any state. (A step may still tell more about a state that was not
+    /// fully known.) Such operations are placed as soon as they fit, which spares the search most of its choices.
+    fn only_looks(&self, op: &Self::Op) -> bool;
+}
+
+/// An operation in time. Any clock will do as long as it orders invocations and returns; one that returns at
+/// the instant another is invoked counts as concurrent with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timed<O> {
+    /// The operation.
+    pub op: O,
+    /// When it was invoked.
+    pub invoked: u64,
+    /// When it returned; never, when its outcome is not known: then it may take effect at any time after its
+    /// invocation, or not at all.
+    pub returned: Option<u64>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is an order that explains everything.
+    Linearizable,
+    /// There is none.
+    Illegal(Illegal),
+    /// The search was given up.
+    Undecided {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a history stops being linearizable: it is linearizable up to, and not with, the return of `operation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Illegal {
+    /// The operation that cannot be placed, as an index into the history.
+    pub operation: usize,
+    /// How many operations had returned before, all of them placed.
+    pub passed: usize,
+    /// The operations open at that return, itself not among them.
+    pub open: Vec<usize>,
+    /// States the object can be in there, at most [`Illegal::STATES_MAX`] of them.
+    pub states: Vec<String>,
+}
+
+impl Illegal {
+    /// The most states named.
+    pub const STATES_MAX: usize = 8;
+}
+
+/// Bounds of a search. Past them the verdict is [`Verdict::Undecided`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Configurations remembered for one object; each costs its state and 24 to 280 bytes, by how many
+    /// operations are open at once.
+    pub configurations_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { configurations_max: 4_000_000 }
+    }
+}
+
+/// The most operations of one object that may be open at once, those that never return included.
+pub const OPEN_MAX: usize = 1_024;
+
+/// Checks one object's history, in any order.
+pub fn check<M: Model>(model: &M, history: &[Timed<M::Op>], limits: Limits) -> Verdict {
+    let schedule = search::Schedule::new(history);
+    match schedule.slots() {
+        0..=64 => search::run::<M, 1>(model, history, &schedule, limits),
+        65..=256 => search::run::<M, 4>(model, history, &schedule, limits),
+        257..=OPEN_MAX => search::run::<M, { OPEN_MAX / 64 }>(model, history, &schedule, limits),
+        open => {
+            let reason =
+                format!("{open} operations on one object are open at once, at most {OPEN_MAX} are checked");
+            Verdict::Undecided { reason }
+        }
+    }
+}
+
+/// Checks histories of independent objects, one after the other, up to the first that is not linearizable. An undecided
+/// one is told only when none is illegal.
+///
+/// # Errors
+/// The key of the first object that is not linearizable, or else of the first that could not be decided, with its verdict.
+pub fn check_all<'a, K, M: Model>(
+    model: &M,
+    histories: impl IntoIterator<Item = (K, &'a [Timed<M::Op>])>,
+    limits: Limits,
+) -> Result<(), (K, Verdict)>
+where
+    M::Op: 'a,
+{
+    let mut undecided = None;
+    for (key, history) in histories {
+        match check(model, history, limits) {
+            Verdict::Linearizable => {}
+            verdict @ Verdict::Illegal(_) => return Err((key, verdict)),
+            verdict @ Verdict::Undecided { .. } => undecided = undecided.or(Some((key, verdict))),
+        }
+    }
+    undecided.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests;

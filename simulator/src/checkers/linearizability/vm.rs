@@ -1,0 +1,274 @@
+//! One VM name as a sequential object.
+//!
+//! A deleted VM goes away by itself, at a time no client is told. The state after a delete is therefore "on its
+//! way out, or gone": what the next operation finds settles which.
+
+use blixard_node::error::RequestError;
+use blixard_node::ids::{Generation, VmId};
+use blixard_node::request::{Read, Reply, Request, Response, VmView, Write};
+use blixard_node::spec::{VmName, Wanted};
+
+use super::{Model, Timed};
+use crate::history::{Operation, Outcome};
+
+/// The model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VmModel;
+
+/// What stands under the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VmState {
+    /// Nothing.
+    Absent,
+    /// A VM.
+    Present {
+        /// Its identity, once an answer has told it.
+        vm: Option<VmId>,
+        /// Its generation.
+        generation: Generation,
+        /// What is wanted of it.
+        wanted: Wanted,
+    },
+    /// A deleted VM that may have gone meanwhile.
+    Leaving {
+        /// Its identity, once an answer has told it.
+        vm: Option<VmId>,
+        /// Its generation.
+        generation: Generation,
+    },
+}
+
+/// An operation on the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VmOp {
+    /// What was asked.
+    pub call: VmCall,
+    /// The generation it was asked for.
+    pub expected: Option<Generation>,
+    /// What was answered, if an answer came.
+    pub seen: Option<Seen>,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VmCall {
+    /// Creates the VM, stopped.
+    Create,
+    /// Wants it running.
+    Start,
+    /// Wants it stopped.
+    Stop,
+    /// Removes it.
+    Delete,
+    /// Looks at it.
+    Get,
+}
+
+/// What can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// Done.
+    Done {
+        /// The VM's identity, where the answer tells it.
+        vm: Option<VmId>,
+        /// Its generation afterwards.
+        generation: Generation,
+    },
+    /// The VM.
+    Vm {
+        /// Its identity.
+        vm: VmId,
+        /// Its generation.
+        generation: Generation,
+        /// What is wanted of it.
+        wanted: Wanted,
+        /// Whether it is on its way out.
+        deleting: bool,
+    },
+    /// There is none.
+    Unknown,
+    /// There is one already.
+    Exists,
+    /// It is on its way out.
+    Deleting,
+    /// It is at another generation.
+    Conflict(Generation),
+    /// No host can take it.
+    NoRoom,
+    /// The cluster takes no such VM, whatever stands under the name.
+    NotTaken,
+}
+
+impl Model for VmModel {
+    type State = VmState;
+    type Op = VmOp;
+
+    fn initial(&self) -> VmState {
+        VmState::Absent
+    }
+
+    fn step(&self, state: &VmState, op: &VmOp) -> Option<VmState> {
+        let Some(seen) = op.seen else { return effect(*state, op) };
+        match (*state, seen) {
+            (_, Seen::Unknown) => absent(*state, op.call),
+            (VmState::Absent | VmState::Leaving { .. }, Seen::Done { .. }) if op.call == VmCall::Create => {
+                created(seen)
+            }
+            (VmState::Absent, Seen::NotTaken) => (op.call == VmCall::Create).then_some(*state),
+            (VmState::Leaving { .. }, Seen::NotTaken) => {
+                (op.call == VmCall::Create).then_some(VmState::Absent)
+            }
+            (VmState::Absent, _) => None,
+            (VmState::Present { vm, generation, wanted }, _) => present(vm, generation, wanted, op, seen),
+            (VmState::Leaving { vm, generation }, _) => leaving(vm, generation, op, seen),
+        }
+    }
+
+    fn only_looks(&self, op: &VmOp) -> bool {
+        op.call == VmCall::Get || op.seen.is_some_and(|seen| !matches!(seen, Seen::Done { .. }))
+    }
+}
+
+/// The effect of an operation whose answer is not known.
+fn effect(state: VmState, op: &VmOp) -> Option<VmState> {
+    match (state, op.call) {
+        (VmState::Absent | VmState::Leaving { .. }, VmCall::Create) => {
+            Some(VmState::Present { vm: None, generation: Generation(1), wanted: Wanted::Stopped })
+        }
+        (VmState::Present { generation, .. }, _)
+            if op.expected.is_some_and(|expected| expected != generation) =>
+        {
+            None
+        }
+        (VmState::Present { vm, generation, wanted }, call) => changed(vm, generation, wanted, call),
+        _ => None,
+    }
+}
+
+/// A VM that was there, changed; none when the call leaves it as it is.
+fn changed(vm: Option<VmId>, generation: Generation, wanted: Wanted, call: VmCall) -> Option<VmState> {
+    let next = Generation(generation.0 + 1);
+    match (call, wanted) {
+        (VmCall::Start, Wanted::Stopped) => {
+            Some(VmState::Present { vm, generation: next, wanted: Wanted::Running })
+        }
+        (VmCall::Stop, Wanted::Running) => {
+            Some(VmState::Present { vm, generation: next, wanted: Wanted::Stopped })
+        }
+        (VmCall::Delete, _) => Some(VmState::Leaving { vm, generation: next }),
+        _ => None,
+    }
+}
+
+fn absent(state: VmState, call: VmCall) -> Option<VmState> {
+    let gone = !matches!(state, VmState::Present { .. }) && call != VmCall::Create;
+    gone.then_some(VmState::Absent)
+}
+
+fn created(seen: Seen) -> Option<VmState> {
+    let Seen::Done { vm, generation } = seen else { return None };
+    let fresh = generation == Generation(1);
+    fresh.then_some(VmState::Present { vm, generation, wanted: Wanted::Stopped })
+}
+
+fn present(
+    vm: Option<VmId>,
+    generation: Generation,
+    wanted: Wanted,
+    op: &VmOp,
+    seen: Seen,
+) -> Option<VmState> {
+    let same = VmState::Present { vm, generation, wanted };
+    if op.expected.is_some_and(|expected| expected != generation) {
+        return (seen == Seen::Conflict(generation)).then_some(same);
+    }
+    match (op.call, seen) {
+        (VmCall::Create, Seen::Exists) => Some(same),
+        (VmCall::Get, Seen::Vm { vm: id, generation: at, wanted: want, deleting: false }) => {
+            let fits = vm.is_none_or(|vm| vm == id) && at == generation && want == wanted;
+            fits.then_some(VmState::Present { vm: Some(id), generation, wanted })
+        }
+        (VmCall::Start, Seen::NoRoom) => (wanted == Wanted::Stopped).then_some(same),
+        (VmCall::Start | VmCall::Stop | VmCall::Delete, Seen::Done { generation: told, .. }) => {
+            let after = changed(vm, generation, wanted, op.call).unwrap_or(same);
+            (generation_of(after) == told).then_some(after)
+        }
+        _ => None,
+    }
+}
+
+/// The answers that show a deleted VM still there.
+fn leaving(vm: Option<VmId>, generation: Generation, op: &VmOp, seen: Seen) -> Option<VmState> {
+    let same = VmState::Leaving { vm, generation };
+    if op.expected.is_some_and(|expected| expected != generation) {
+        return (seen == Seen::Conflict(generation)).then_some(same);
+    }
+    match (op.call, seen) {
+        (VmCall::Create | VmCall::Start | VmCall::Stop, Seen::Deleting) => Some(same),
+        (VmCall::Delete, Seen::Done { generation: told, .. }) => (told == generation).then_some(same),
+        (VmCall::Get, Seen::Vm { vm: id, generation: at, deleting: true, wanted: Wanted::Stopped }) => {
+            let fits = vm.is_none_or(|vm| vm == id) && at == generation;
+            fits.then_some(VmState::Leaving { vm: Some(id), generation })
+        }
+        _ => None,
+    }
+}
+
+fn generation_of(state: VmState) -> Generation {
+    match state {
+        VmState::Absent => Generation(0),
+        VmState::Present { generation, .. } | VmState::Leaving { generation, .. } => generation,
+    }
+}
+
+/// What a client's operation means for one VM name; none when it tells nothing: it is about no single VM, was refused
+/// without effect, or was a look without an answer.
+///
+/// # Errors
+/// When the answer is none that such a request can get.
+pub fn from_operation(operation: &Operation) -> Result<Option<(VmName, Timed<VmOp>)>, String> {
+    let (name, call, expected) = match &operation.request {
+        Request::Write { write, .. } => match write {
+            Write::CreateVm { name, .. } => (name, VmCall::Create, None),
+            Write::StartVm { name, generation } => (name, VmCall::Start, *generation),
+            Write::StopVm { name, generation } => (name, VmCall::Stop, *generation),
+            Write::DeleteVm { name, generation } => (name, VmCall::Delete, *generation),
+            Write::CordonHost { .. } | Write::RemoveHost { .. } => return Ok(None),
+        },
+        Request::Read {
+            read: Read::GetVm { name },
+            consistency: blixard_node::request::Consistency::Linearizable,
+        } => (name, VmCall::Get, None),
+        Request::Read { .. } | Request::TransferLeader { .. } => return Ok(None),
+    };
+    let seen = match &operation.outcome {
+        Outcome::Refused => return Ok(None),
+        Outcome::Unknown if call == VmCall::Get => return Ok(None),
+        Outcome::Unknown => None,
+        Outcome::Answered(reply) => Some(seen_in(call, reply)?),
+    };
+    let returned = seen.map(|_| operation.ended.order);
+    let op = VmOp { call, expected, seen };
+    Ok(Some((name.clone(), Timed { op, invoked: operation.invoked.order, returned })))
+}
+
+fn seen_in(call: VmCall, reply: &Reply) -> Result<Seen, String> {
+    Ok(match reply {
+        Ok(Response::Written { revision, generation }) => {
+            let vm = (call == VmCall::Create).then_some(VmId(revision.0));
+            Seen::Done { vm, generation: *generation }
+        }
+        Ok(Response::Vm { vm, .. }) if call == VmCall::Get => seen_vm(vm),
+        Err(RequestError::VmUnknown { .. }) => Seen::Unknown,
+        Err(RequestError::VmExists { .. }) => Seen::Exists,
+        Err(RequestError::VmDeleting { .. }) => Seen::Deleting,
+        Err(RequestError::GenerationConflict { actual, .. }) => Seen::Conflict(*actual),
+        Err(RequestError::NoRoom { .. }) => Seen::NoRoom,
+        Err(RequestError::BadSpec { .. } | RequestError::TooManyVms { .. }) => Seen::NotTaken,
+        other => return Err(format!("{call:?} was answered {other:?}")),
+    })
+}
+
+fn seen_vm(view: &VmView) -> Seen {
+    Seen::Vm { vm: view.id, generation: view.generation, wanted: view.wanted, deleting: view.deleting }
+}

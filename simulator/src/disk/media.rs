@@ -62,7 +62,7 @@ pub(super) struct Media {
 
 impl Media {
     /// How many operations are not settled.
-    pub(super) fn ops_under_way(&self) -> usize {
+    fn ops_under_way(&self) -> usize {
         self.ops.len() - self.settled
     }
 
@@ -219,9 +219,18 @@ impl Media {
         self.ops.push(op);
     }
 
-    /// What the next process finds when this one dies now, at any operation of the batch under way.
+    /// How many operations have happened when the process dies now: any number of the batch under way, or up to the one
+    /// at which it has died already.
+    fn happened(&self, rng: &mut Rng) -> usize {
+        if self.dead {
+            return self.ops.len();
+        }
+        self.settled + rng.below(self.ops_under_way() as u64 + 1) as usize
+    }
+
+    /// What the next process finds when this one dies now.
     pub(super) fn after_process_death(&self, rng: &mut Rng) -> Self {
-        let happened = self.settled + rng.below(self.ops_under_way() as u64 + 1) as usize;
+        let happened = self.happened(rng);
         let mut seen = self.durable.clone();
         for op in &self.ops[..happened] {
             seen.apply(op);
@@ -232,10 +241,9 @@ impl Media {
         Self { seen, durable, settled: ops.len(), ops, lying: self.lying, ..Self::default() }
     }
 
-    /// What a power loss leaves now, at any operation of the batch under way: what was synced before that operation,
-    /// and any of the sectors that were written and not synced.
+    /// What a power loss leaves now: what was synced, and any of the sectors that were written and not synced.
     pub(super) fn after_power_loss(&self, rng: &mut Rng) -> Self {
-        let happened = self.settled + rng.below(self.ops_under_way() as u64 + 1) as usize;
+        let happened = self.happened(rng);
         let mut left = self.durable.clone();
         if self.lying {
             let kept = rng.below(happened as u64 + 1) as usize;
@@ -260,6 +268,18 @@ impl Media {
             let (byte, bit) = (*page as u64 * 4096 + rng.below(4096), rng.below(8) as u8);
             self.seen.files[file].flip(byte, bit);
             durable.flip(byte, bit);
+        }
+    }
+
+    /// The same medium for another process.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            seen: self.seen.clone(),
+            durable: self.durable.clone(),
+            ops: self.ops.clone(),
+            settled: self.settled,
+            lying: self.lying,
+            ..Self::default()
         }
     }
 

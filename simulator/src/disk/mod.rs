@@ -150,6 +150,24 @@ impl SimDisk {
         Ok(disk)
     }
 
+    /// Another disk with the content that a process which opened this one now would find. No batch may be under way.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let inner = self.0.borrow();
+        assert!(!inner.under_way, "what a batch under way comes to is not settled");
+        let medium = match &inner.medium {
+            Medium::Modelled(modelled) => Medium::Modelled(modelled.clone()),
+            Medium::Redb(redb) => Medium::Redb(Box::new(redb.copy())),
+        };
+        Self(Rc::new(RefCell::new(Inner {
+            path: inner.path.clone(),
+            engine: inner.engine,
+            medium,
+            under_way: false,
+            outcome: Ok(()),
+        })))
+    }
+
     /// What stands behind it.
     #[must_use]
     pub fn engine(&self) -> Engine {

@@ -10,7 +10,7 @@ use super::{Cost, Fault, LIE_BATCHES_MAX};
 
 /// Keeps what [`Stored`] says, with the promises of [`blixard_runtime::Disk`] and nothing more: a crash leaves the
 /// image from before or from after the batch under way, and a moved commit index is lost until another write takes it along.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Modelled {
     /// What is stored, but for the entries.
     rest: Stored,

@@ -61,11 +61,12 @@ impl StoredInRedb {
     pub(super) fn crash(&mut self, rng: &mut Rng, loss: Loss) {
         let after = {
             let mut media = self.media.lock();
-            media.die();
-            match loss {
+            let after = match loss {
                 Loss::Process => media.after_process_death(rng),
                 Loss::Power => media.after_power_loss(rng),
-            }
+            };
+            media.die();
+            after
         };
         self.replace(after);
     }
@@ -79,6 +80,10 @@ impl StoredInRedb {
     pub(super) fn lose(&mut self) {
         self.media.lock().die();
         self.replace(Media::default());
+    }
+
+    pub(super) fn copy(&self) -> Self {
+        Self { media: Shared::new(self.media.lock().copy()), open: None, outcome: None }
     }
 
     pub(super) fn rot(&mut self, bits: u32, rng: &mut Rng) {

@@ -169,6 +169,7 @@ fn random_batches_match_the_reference(place: &mut impl DiskPlace, seed: u64) {
     let mut rng = Rng::new(seed, 0);
     let mut reference = Stored::default();
     let mut disk = place.open();
+    assert_eq!(disk.load().as_ref(), Ok(&reference));
     for _ in 0..60 {
         let batch = random_batch(&mut rng, &reference);
         reference.apply(&batch);
@@ -179,6 +180,7 @@ fn random_batches_match_the_reference(place: &mut impl DiskPlace, seed: u64) {
             assert_same(&stored, &reference);
             reference = stored;
             disk = place.open();
+            assert_eq!(disk.load().as_ref(), Ok(&reference));
         }
     }
     drop(disk);

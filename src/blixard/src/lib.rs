@@ -1,4 +1,5 @@
 //! The production shell around the node: daemon, hypervisors, command line.
 
+pub mod cli;
 pub mod hypervisor;
 pub mod supervise;

@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if let Some(code) = blixard::supervise::run_if_asked(std::env::args_os()) {
         return code;
     }
-    ExitCode::from(2)
+    blixard::cli::run()
 }

@@ -57,6 +57,13 @@ impl StateHashes {
         self.records.get(revision.0 as usize).copied().flatten()
     }
 
+    /// The newest entry of a term before `term` that any node has carried out.
+    pub(super) fn newest_before(&self, term: u64) -> Option<(Revision, Record)> {
+        let older = |record: &&Option<Record>| record.is_some_and(|record| record.term < term);
+        let index = self.records.iter().rposition(|record| older(&record))?;
+        Some((Revision(index as u64), self.records[index]?))
+    }
+
     /// The newest entry that any node has carried out.
     pub(super) fn newest(&self) -> Option<(Revision, Record)> {
         let record = self.records.last().copied().flatten()?;

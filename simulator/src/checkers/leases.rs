@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use blixard_node::ids::NodeId;
+use blixard_node::ids::{NodeId, Revision};
 use blixard_node::time::{Duration, Time};
 
 use super::Breach;
+use super::single_run::SingleRun;
 use crate::hypervisor::Fact;
 
 #[derive(Debug)]
@@ -58,6 +59,20 @@ impl Leases {
     }
 }
 
+/// A host was given up: nothing may execute there any more, or its VMs could run twice.
+pub(super) fn given_up(host: NodeId, revision: Revision, at: Time, runs: &SingleRun) -> Result<(), Breach> {
+    match runs.on(host).next() {
+        Some(alive) if !runs.is_frozen(host) => {
+            let message = format!(
+                "{host} was given up at {revision} ({at:?}) while {:?} runs there since {:?}",
+                alive.run, alive.since
+            );
+            Err(Breach::new("leases", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use blixard_node::hypervisor::Run;
@@ -65,6 +80,7 @@ mod tests {
     use blixard_node::spec::Resources;
 
     use super::*;
+    use crate::hypervisor::Truth;
 
     const HOST: NodeId = NodeId(1);
     const RUN: Run = Run { vm: VmId(1), epoch: Epoch(1) };
@@ -104,6 +120,23 @@ mod tests {
     fn a_run_beyond_the_grace_is_found() {
         let ended = Fact::RunEnded { run: RUN, local: Time(161), deadline: Time(150) };
         assert_eq!(checker().take(HOST, &ended).unwrap_err().property, "leases");
+    }
+
+    #[test]
+    fn a_host_given_up_while_a_vm_runs_there_is_found() {
+        let mut runs = SingleRun::default();
+        assert_eq!(given_up(HOST, Revision(5), Time(9), &runs), Ok(()));
+        let fact = Fact::RunStarted {
+            run: RUN,
+            resources: Resources::default(),
+            local: Time(1),
+            deadline: Time(150),
+        };
+        runs.take(&Truth { at: Time(1), host: HOST, fact }).expect("one run");
+        assert_eq!(given_up(HOST, Revision(5), Time(9), &runs).unwrap_err().property, "leases");
+        assert_eq!(given_up(NodeId(2), Revision(5), Time(9), &runs), Ok(()));
+        runs.take(&Truth { at: Time(2), host: HOST, fact: Fact::Frozen }).expect("one run");
+        assert_eq!(given_up(HOST, Revision(5), Time(9), &runs), Ok(()));
     }
 
     #[test]

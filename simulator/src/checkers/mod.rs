@@ -4,33 +4,71 @@
 
 mod applied;
 mod capacity;
+mod convergence;
+mod durability;
 mod election;
 mod leases;
 pub mod linearizability;
+mod log_matching;
+mod replay;
+mod revisions;
 mod single_run;
+mod view;
 mod violation;
 
-use blixard_node::Node;
+use std::collections::{BTreeMap, BTreeSet};
+
 use blixard_node::effects::Event;
 use blixard_node::ids::NodeId;
-use blixard_node::spec::Resources;
+use blixard_node::spec::{Resources, VmName};
 use blixard_node::time::{Duration, Time};
 
+pub use view::{LogView, NodeView};
 pub use violation::Violation;
 
 use crate::history::Operation;
-use crate::hypervisor::Truth;
+use crate::hypervisor::{Fact, Truth};
 use crate::workload::TwoAnswers;
+use linearizability::vm::{VmModel, VmOp, from_operation};
+use linearizability::{Illegal, Limits, Timed, Verdict};
+use violation::Breach;
+
+/// The most configurations that the search for one VM name's linearization remembers.
+const CONFIGURATIONS_MAX: usize = 1_000_000;
 
 /// All checkers of one run.
 #[derive(Debug)]
 pub struct Checkers {
     violation: Option<Violation>,
     election: election::ElectionSafety,
+    log_matching: log_matching::LogMatching,
     applied: applied::StateHashes,
+    replay: replay::Replay,
+    durability: durability::Durability,
     single_run: single_run::SingleRun,
     capacity: capacity::Capacity,
     leases: leases::Leases,
+    histories: BTreeMap<VmName, Vec<Timed<VmOp>>>,
+    compared: u64,
+    /// What each node's consensus looked like at the last look.
+    logs: BTreeMap<NodeId, LogView>,
+}
+
+/// How much was checked, for the summary of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Terms that had a leader.
+    pub elections: u64,
+    /// VMs that came alive.
+    pub runs: u64,
+    /// Writes acknowledged to clients.
+    pub acknowledged: u64,
+    /// Answers compared with the state of their revision.
+    pub compared: u64,
+    /// Operations in the histories of VM names.
+    pub linearized: u64,
+    /// Revisions whose state was not seen, so that answers as of them were not compared.
+    pub unseen: u64,
 }
 
 impl Checkers {
@@ -40,10 +78,16 @@ impl Checkers {
         Self {
             violation: None,
             election: election::ElectionSafety::default(),
+            log_matching: log_matching::LogMatching::default(),
             applied: applied::StateHashes::default(),
+            replay: replay::Replay::default(),
+            durability: durability::Durability::default(),
             single_run: single_run::SingleRun::default(),
             capacity: capacity::Capacity::default(),
             leases: leases::Leases::new(kill_grace),
+            histories: BTreeMap::new(),
+            compared: 0,
+            logs: BTreeMap::new(),
         }
     }
 
@@ -53,23 +97,43 @@ impl Checkers {
         self.violation.as_ref()
     }
 
+    /// How much was checked so far.
+    #[must_use]
+    pub fn checked(&self) -> Checked {
+        Checked {
+            elections: self.election.elections() as u64,
+            runs: self.single_run.starts(),
+            acknowledged: self.durability.acknowledged(),
+            compared: self.compared,
+            linearized: self.histories.values().map(|history| history.len() as u64).sum(),
+            unseen: self.replay.unseen(),
+        }
+    }
+
     /// A host is there, with this much to offer.
     pub fn on_host(&mut self, host: NodeId, capacity: Resources) {
         self.capacity.host(host, capacity);
     }
 
     /// A process of `node` opened on its disk.
-    pub fn on_open(&mut self, at: Time, node: &Node) {
-        let _ = (at, node);
+    pub fn on_open(&mut self, at: Time, node: &impl NodeView) {
+        self.log_matching.opened(node.id());
+        self.logs.remove(&node.id());
+        self.look_at_log(at, node);
     }
 
-    /// A turn of `node` has released its lanes. To be called before anybody is handed what the turn sent.
-    pub fn on_turn(&mut self, at: Time, node: &Node, events: &[Event]) {
+    /// A turn of `node` has released its lanes. To be called before anybody is handed what the turn sent or answered.
+    pub fn on_turn(&mut self, at: Time, node: &impl NodeView, events: &[Event]) {
+        self.look_at_log(at, node);
         for event in events {
             let result = match event {
-                Event::BecameLeader { term } => self.election.became_leader(node.id(), *term),
+                Event::BecameLeader { term } => self.became_leader(node, *term),
                 Event::Applied { revision, term, state_hash } => {
-                    self.applied.applied(node.id(), *revision, *term, *state_hash).map(drop)
+                    match self.applied.applied(node.id(), *revision, *term, *state_hash) {
+                        Ok(false) => Ok(()),
+                        Ok(true) => self.first_applied(at, node, *revision, *state_hash),
+                        Err(breach) => Err(breach),
+                    }
                 }
                 Event::Restored { revision, state_hash } => {
                     self.applied.restored(node.id(), *revision, *state_hash)
@@ -80,6 +144,37 @@ impl Checkers {
         }
     }
 
+    fn look_at_log(&mut self, at: Time, node: &impl NodeView) {
+        let Some(log) = node.log() else { return };
+        let before = self.logs.insert(node.id(), log);
+        if before == Some(log) {
+            return;
+        }
+        if log.is_leader && before.is_none_or(|before| !before.is_leader || before.term != log.term) {
+            let result = self.election.became_leader(node.id(), log.term);
+            self.note(at, result);
+        }
+        let result = self.log_matching.take(node, &log);
+        self.note(at, result);
+    }
+
+    fn became_leader(&mut self, node: &impl NodeView, term: u64) -> Result<(), Breach> {
+        self.election.became_leader(node.id(), term)?;
+        log_matching::leader_completeness(node, term, &self.applied)
+    }
+
+    fn first_applied(
+        &mut self,
+        at: Time,
+        node: &impl NodeView,
+        revision: blixard_node::ids::Revision,
+        state_hash: u64,
+    ) -> Result<(), Breach> {
+        let effect = self.replay.applied(node, revision, state_hash)?;
+        let Some(host) = effect.lost else { return Ok(()) };
+        leases::given_up(host, revision, at, &self.single_run)
+    }
+
     /// `node` was handed a heartbeat's acknowledgement: its lease runs until `sent + ttl` on its own clock.
     pub fn on_lease_granted(&mut self, node: NodeId, sent: Time, ttl: Duration) {
         self.leases.granted(node, sent, ttl);
@@ -88,20 +183,29 @@ impl Checkers {
     /// What truly happened on hosts, in the order of true time.
     pub fn on_truth(&mut self, truths: &[Truth]) {
         for truth in truths {
-            let Truth { at, host, fact } = *truth;
             let result = self.single_run.take(truth);
-            self.note(at, result);
-            let result = self.capacity.take(truth);
-            self.note(at, result);
-            let result = self.leases.take(host, &fact);
-            self.note(at, result);
+            self.note(truth.at, result);
+            let result = self.leases.take(truth.host, &truth.fact);
+            self.note(truth.at, result);
+            if matches!(truth.fact, Fact::RunStarted { .. } | Fact::RunEnded { .. }) {
+                let result = self.capacity.take(truth);
+                self.note(truth.at, result);
+            }
         }
     }
 
-    /// Operations of clients that have ended, in the order of their ends.
-    pub fn on_operations(&mut self, operations: impl IntoIterator<Item = Operation>) {
-        for operation in operations {
-            drop(operation);
+    /// An operation of a client has ended. To be called in the order of the ends.
+    pub fn on_operation(&mut self, operation: &Operation) {
+        let at = operation.ended.at;
+        match revisions::check(operation, &self.replay) {
+            Ok(compared) => self.compared += u64::from(compared),
+            Err(breach) => self.note(at, Err(breach)),
+        }
+        self.durability.ended(operation);
+        match from_operation(operation) {
+            Ok(Some((name, timed))) => self.histories.entry(name).or_default().push(timed),
+            Ok(None) => {}
+            Err(message) => self.note(at, Err(Breach::new("linearizability", message))),
         }
     }
 
@@ -119,6 +223,47 @@ impl Checkers {
         }
     }
 
+    /// Whether the healed core has converged: a leader, one state, every VM where it is wanted, no orphan. `up` are the hosts
+    /// whose daemon runs and can reach the core. Costs a look at every VM, so ask now and then, not at every event.
+    ///
+    /// # Errors
+    /// The first thing that is still missing.
+    pub fn converged<N: NodeView>(&self, core: &[&N], up: &BTreeSet<NodeId>) -> Result<(), String> {
+        convergence::converged(core, up, &self.single_run)
+    }
+
+    /// The end of the run, when the core has converged and every client's history is closed.
+    ///
+    /// # Errors
+    /// Why the linearizability of the clients' histories could not be decided within the memory that the search may use.
+    pub fn finish<N: NodeView>(&mut self, at: Time, core: &[&N]) -> Result<(), String> {
+        for node in core {
+            let result = self.durability.holds_at(*node, &self.applied);
+            self.note(at, result);
+        }
+        self.finish_histories(at)
+    }
+
+    /// The end of a run whose core did not converge: what can still be said of the clients' histories.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_histories(&mut self, at: Time) -> Result<(), String> {
+        let limits = Limits { configurations_max: CONFIGURATIONS_MAX };
+        let histories = self.histories.iter().map(|(name, history)| (name, history.as_slice()));
+        match linearizability::check_all(&VmModel, histories, limits) {
+            Ok(()) | Err((_, Verdict::Linearizable)) => Ok(()),
+            Err((name, Verdict::Undecided { reason })) => {
+                Err(format!("the history of VM {name} is undecided: {reason}"))
+            }
+            Err((name, Verdict::Illegal(illegal))) => {
+                let message = explain(name, &self.histories[name], &illegal);
+                self.note(at, Err(Breach::new("linearizability", message)));
+                Ok(())
+            }
+        }
+    }
+
     fn note(&mut self, at: Time, result: Result<(), Breach>) {
         if let Err(breach) = result
             && self.violation.is_none()
@@ -128,4 +273,24 @@ impl Checkers {
     }
 }
 
-pub(crate) use violation::Breach;
+fn explain(name: &VmName, history: &[Timed<VmOp>], illegal: &Illegal) -> String {
+    let show = |number: usize| {
+        let VmOp { call, expected, seen } = history[number].op;
+        let expected = expected.map(|generation| format!(" at {generation}")).unwrap_or_default();
+        match seen {
+            Some(seen) => format!("{call:?}{expected} answered {seen:?}"),
+            None => format!("{call:?}{expected} without an answer"),
+        }
+    };
+    let open: Vec<String> = illegal.open.iter().map(|number| show(*number)).collect();
+    format!(
+        "VM {name}: after {} operations, which can be explained, {} cannot; the VM can be {}; under way are [{}]",
+        illegal.passed,
+        show(illegal.operation),
+        illegal.states.join(" or "),
+        open.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests;

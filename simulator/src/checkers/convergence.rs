@@ -1,0 +1,186 @@
+//! Convergence: once the core is healed it has a leader, its replicas hold one state with nothing left to carry out, every VM is where
+//! it is wanted, and nothing runs that is not assigned.
+
+use std::collections::BTreeSet;
+
+use blixard_node::hypervisor::Run;
+use blixard_node::ids::NodeId;
+use blixard_node::spec::{Phase, RestartPolicy, Wanted};
+use blixard_node::state::scheduler::Promised;
+use blixard_node::state::{State, Vm};
+
+use super::single_run::SingleRun;
+use super::view::NodeView;
+
+/// Whether the core has converged. `up` are the hosts whose daemon runs and can reach the core.
+///
+/// # Errors
+/// The first thing that is still missing.
+pub(super) fn converged<N: NodeView>(
+    core: &[&N],
+    up: &BTreeSet<NodeId>,
+    runs: &SingleRun,
+) -> Result<(), String> {
+    let state = one_state(core)?;
+    for vm in state.vms.values() {
+        settled(state, vm, up, runs).map_err(|why| format!("VM {}: {why}", vm.name))?;
+    }
+    no_orphan(state, runs)
+}
+
+/// The leader's state, which all replicas of the core hold.
+fn one_state<'a, N: NodeView>(core: &[&'a N]) -> Result<&'a State, String> {
+    let leads = |node: &&&'a N| node.log().is_some_and(|log| log.is_leader);
+    let leader = core.iter().filter(leads).max_by_key(|node| node.log().map(|log| log.term));
+    let leader = leader.ok_or("no core node leads")?;
+    let (log, state) = leader.log().zip(leader.state()).ok_or("the leader has no state")?;
+    if log.applied != log.last_index {
+        return Err(format!(
+            "{} has {} entries it has not carried out",
+            leader.id(),
+            log.last_index - log.applied
+        ));
+    }
+    for node in core {
+        let Some((other_log, other)) = node.log().zip(node.state()) else { continue };
+        if (other_log.applied, other.hash()) != (log.applied, state.hash()) {
+            let (here, there) = (other_log.applied, log.applied);
+            return Err(format!("{} stands at r{here}, the leader {} at r{there}", node.id(), leader.id()));
+        }
+    }
+    Ok(state)
+}
+
+fn settled(state: &State, vm: &Vm, up: &BTreeSet<NodeId>, runs: &SingleRun) -> Result<(), String> {
+    if vm.deleting {
+        return Err("is still being deleted".into());
+    }
+    let no_room = || state.place(&vm.spec, &Promised::new()).is_err();
+    match (vm.wanted, vm.assigned) {
+        (Wanted::Stopped, None) => Ok(()),
+        (Wanted::Stopped, Some((node, _))) => Err(format!("is not yet confirmed to be stopped on {node}")),
+        (Wanted::Running, None) if no_room() => Ok(()),
+        (Wanted::Running, None) => Err("has no host although one could take it".into()),
+        (Wanted::Running, Some((node, epoch))) => {
+            let lost = state.hosts.get(&node).is_none_or(|host| host.lost);
+            if lost && (!vm.may_move() || no_room()) {
+                return Ok(());
+            }
+            if lost || !up.contains(&node) {
+                return Err(format!("is still assigned to {node}, which is gone"));
+            }
+            let left = vm.phase == Phase::Exited && vm.spec.restart != RestartPolicy::Always;
+            let runs_there = runs.is_alive(node, Run { vm: vm.id, epoch });
+            match (vm.phase, runs_there) {
+                _ if left => Ok(()),
+                (Phase::Running, true) => Ok(()),
+                (Phase::Running, false) => Err(format!("is said to run on {node}, but does not")),
+                (phase, _) => Err(format!("is {phase} on {node} ({})", vm.reason)),
+            }
+        }
+    }
+}
+
+/// No true run without an assignment; those on suspended hosts do not execute and are left out.
+fn no_orphan(state: &State, runs: &SingleRun) -> Result<(), String> {
+    for alive in runs.alive().filter(|alive| !runs.is_frozen(alive.host)) {
+        let mine = |vm: &&Vm| vm.id == alive.run.vm;
+        let assigned = state.vms.values().find(mine).filter(|vm| vm.wanted == Wanted::Running);
+        if assigned.and_then(|vm| vm.assigned) != Some((alive.host, alive.run.epoch)) {
+            return Err(format!("{:?} runs on {}, but is not assigned there", alive.run, alive.host));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use blixard_node::command::{Action, Place};
+    use blixard_node::hypervisor::VmReport;
+    use blixard_node::ids::{Epoch, Generation};
+    use blixard_node::request::Write;
+    use blixard_node::spec::Resources;
+    use blixard_node::time::Time;
+
+    use super::super::replay::tests::{Cluster, named};
+    use super::*;
+    use crate::hypervisor::{Fact, Truth};
+
+    const NODE: NodeId = NodeId(1);
+
+    fn converges(cluster: &Cluster, runs: &SingleRun) -> Result<(), String> {
+        converged(&[cluster], &BTreeSet::from([NODE]), runs)
+    }
+
+    fn run_of(cluster: &Cluster) -> Run {
+        let vm = &cluster.state.vms[&named("a")];
+        Run { vm: vm.id, epoch: Epoch(1) }
+    }
+
+    fn report(cluster: &mut Cluster, phase: Phase) {
+        let run = run_of(cluster);
+        let generation = cluster.state.vms[&named("a")].generation;
+        let report = VmReport { run, generation, phase, reason: String::new(), restarts: 0 };
+        cluster.run(Action::Report { node: NODE, reports: vec![report] });
+    }
+
+    fn running(run: Run) -> SingleRun {
+        let mut runs = SingleRun::default();
+        let fact =
+            Fact::RunStarted { run, resources: Resources::default(), local: Time(1), deadline: Time(2) };
+        runs.take(&Truth { at: Time(1), host: NODE, fact }).expect("one run");
+        runs
+    }
+
+    fn started() -> Cluster {
+        let mut cluster = Cluster::new();
+        cluster.create("a", 1);
+        cluster.start("a", 2);
+        cluster
+    }
+
+    #[test]
+    fn a_wanted_vm_has_to_run_in_truth_and_in_the_state() {
+        let mut cluster = started();
+        let run = run_of(&cluster);
+        assert_eq!(converges(&cluster, &running(run)), Err("VM a: is pending on n1 (assigned to n1)".into()));
+        report(&mut cluster, Phase::Running);
+        assert_eq!(converges(&cluster, &running(run)), Ok(()));
+        let nothing = SingleRun::default();
+        assert_eq!(converges(&cluster, &nothing), Err("VM a: is said to run on n1, but does not".into()));
+        let gone = converged(&[&cluster], &BTreeSet::new(), &running(run));
+        assert_eq!(gone, Err("VM a: is still assigned to n1, which is gone".into()));
+    }
+
+    #[test]
+    fn a_stopped_vm_has_to_be_confirmed_and_gone() {
+        let mut cluster = started();
+        let run = run_of(&cluster);
+        cluster.write(3, Write::StopVm { name: named("a"), generation: None }, Place::Unneeded);
+        let nothing = SingleRun::default();
+        assert!(converges(&cluster, &nothing).is_err(), "not confirmed");
+        assert_eq!(cluster.state.vms[&named("a")].generation, Generation(3));
+        report(&mut cluster, Phase::Stopped);
+        assert_eq!(converges(&cluster, &nothing), Ok(()));
+        let orphan = converges(&cluster, &running(run)).unwrap_err();
+        assert!(orphan.ends_with("runs on n1, but is not assigned there"), "{orphan}");
+    }
+
+    #[test]
+    fn a_vm_without_a_host_must_have_no_room() {
+        let mut cluster = started();
+        report(&mut cluster, Phase::Running);
+        let run = run_of(&cluster);
+        cluster.run(Action::LoseHost { node: NODE });
+        assert_eq!(converges(&cluster, &SingleRun::default()), Ok(()), "its only host is lost");
+        cluster.run(Action::RegainHost { node: NODE });
+        assert!(converges(&cluster, &SingleRun::default()).is_err());
+        assert!(converges(&cluster, &running(run)).is_err(), "the state does not know yet");
+    }
+
+    #[test]
+    fn a_core_without_a_leader_has_not_converged() {
+        let none: [&Cluster; 0] = [];
+        assert!(converged(&none, &BTreeSet::new(), &SingleRun::default()).is_err());
+    }
+}

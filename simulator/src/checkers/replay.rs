@@ -1,0 +1,279 @@
+//! The history of the cluster state: a replica of the checkers' own that carries out each entry once, as soon as the first
+//! node has. It knows every VM's facts at every revision, which request took effect where, and what each host's
+//! VMs take.
+
+use std::collections::BTreeMap;
+
+use blixard_node::codec::decode_command;
+use blixard_node::command::{Action, Command};
+use blixard_node::ids::{Epoch, Generation, NodeId, RequestId, Revision, VmId};
+use blixard_node::request::{VmView, Write};
+use blixard_node::spec::{Phase, Resources, VmName, Wanted};
+use blixard_node::state::hash::hash_of;
+use blixard_node::state::{State, Vm};
+use blixard_node::time::WallMs;
+
+use super::Breach;
+use super::view::NodeView;
+
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    state: Option<State>,
+    hash: u64,
+    versions: BTreeMap<VmName, Vec<Version>>,
+    executed: BTreeMap<RequestId, Revision>,
+    taken: BTreeMap<NodeId, Resources>,
+    /// Revisions up to the second, beyond the first, whose states were never seen one by one.
+    gaps: Vec<(Revision, Revision)>,
+}
+
+/// A VM from `revision` on; none when it was not there.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    revision: Revision,
+    facts: Option<Facts>,
+}
+
+/// Everything a client is shown of a VM but its spec beyond the resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) id: VmId,
+    pub(super) generation: Generation,
+    pub(super) wanted: Wanted,
+    pub(super) deleting: bool,
+    pub(super) assigned: Option<(NodeId, Epoch)>,
+    pub(super) phase: Phase,
+    reason: u64,
+    since: WallMs,
+    restarts: u32,
+    observed_generation: Generation,
+    resources: Resources,
+}
+
+impl Facts {
+    fn of(vm: &Vm) -> Self {
+        Self {
+            id: vm.id,
+            generation: vm.generation,
+            wanted: vm.wanted,
+            deleting: vm.deleting,
+            assigned: vm.assigned,
+            phase: vm.phase,
+            reason: hash_of(vm.reason.as_str()),
+            since: vm.since,
+            restarts: vm.restarts,
+            observed_generation: vm.observed_generation,
+            resources: vm.spec.resources,
+        }
+    }
+
+    pub(super) fn shown(view: &VmView) -> Self {
+        Self {
+            id: view.id,
+            generation: view.generation,
+            wanted: view.wanted,
+            deleting: view.deleting,
+            assigned: view.assigned,
+            phase: view.phase,
+            reason: hash_of(view.reason.as_str()),
+            since: view.since,
+            restarts: view.restarts,
+            observed_generation: view.observed_generation,
+            resources: view.spec.resources,
+        }
+    }
+}
+
+/// What an entry did that other checkers want to know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Effect {
+    /// A host was given up.
+    pub(super) lost: Option<NodeId>,
+}
+
+impl Replay {
+    /// Carries out what `node` has just carried out, unless another node had before.
+    pub(super) fn applied(
+        &mut self,
+        node: &impl NodeView,
+        revision: Revision,
+        state_hash: u64,
+    ) -> Result<Effect, Breach> {
+        let Some(state) = &mut self.state else { return self.resync(node) };
+        if revision <= state.revision {
+            return Ok(Effect::default());
+        }
+        if revision.0 != state.revision.0 + 1 {
+            return self.resync(node);
+        }
+        if state_hash == self.hash {
+            // An entry without effect: a new leader's first, a change of members, a retry.
+            state.revision = revision;
+            return Ok(Effect::default());
+        }
+        match node.log_data(revision.0).map(decode_command) {
+            None | Some(Err(_)) => self.resync(node),
+            Some(Ok(command)) => self.carry_out(revision, &command, state_hash),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        revision: Revision,
+        command: &Command,
+        state_hash: u64,
+    ) -> Result<Effect, Breach> {
+        let Some(state) = &mut self.state else { return Ok(Effect::default()) };
+        let names = names_in(state, command);
+        state.apply(revision, command);
+        self.hash = state.hash();
+        if self.hash != state_hash {
+            let message = format!(
+                "{revision} leads to hash {:016x} when carried out again, a node had {state_hash:016x}",
+                self.hash
+            );
+            return Err(Breach::new("state-hash", message));
+        }
+        if let Action::Client { id, .. } = command.action
+            && let Some(first) = self.executed.insert(id, revision)
+        {
+            let message = format!("request {id:?} took effect at {first} and again at {revision}");
+            return Err(Breach::new("exactly-once", message));
+        }
+        self.note_versions(revision, names)?;
+        let lost = match command.action {
+            Action::LoseHost { node } => Some(node),
+            _ => None,
+        };
+        Ok(Effect { lost })
+    }
+
+    /// Starts over from `node`'s state: what happened in between was not seen.
+    fn resync(&mut self, node: &impl NodeView) -> Result<Effect, Breach> {
+        let Some(fresh) = node.state() else { return Ok(Effect::default()) };
+        let from = self.state.as_ref().map_or(Revision(0), |state| state.revision);
+        if fresh.revision <= from {
+            return Ok(Effect::default());
+        }
+        let (revision, state) = (fresh.revision, fresh.clone());
+        self.gaps.push((from, revision));
+        self.hash = state.hash();
+        let mut names: Vec<VmName> = self.versions.keys().cloned().collect();
+        names.extend(state.vms.keys().filter(|name| !self.versions.contains_key(*name)).cloned());
+        self.state = Some(state);
+        self.note_versions(revision, names)?;
+        Ok(Effect::default())
+    }
+
+    fn note_versions(&mut self, revision: Revision, names: Vec<VmName>) -> Result<(), Breach> {
+        let mut entered = Vec::new();
+        for name in names {
+            entered.extend(self.note_version(revision, name));
+        }
+        entered.into_iter().try_for_each(|host| self.within_capacity(revision, host))
+    }
+
+    /// The host that the VM was newly assigned to, if it was.
+    fn note_version(&mut self, revision: Revision, name: VmName) -> Option<NodeId> {
+        let new = self.state.as_ref()?.vms.get(&name).map(Facts::of);
+        let versions = self.versions.entry(name).or_default();
+        let old = versions.last().and_then(|version| version.facts);
+        if old == new {
+            return None;
+        }
+        versions.push(Version { revision, facts: new });
+        let seat = |facts: &Facts| facts.assigned.map(|(node, _)| (node, facts.resources));
+        let (left, entered) = (old.as_ref().and_then(seat), new.as_ref().and_then(seat));
+        if left == entered {
+            return None;
+        }
+        if let Some((node, resources)) = left {
+            let taken = self.taken.entry(node).or_default();
+            *taken = taken.minus(resources);
+        }
+        let (node, resources) = entered?;
+        let taken = self.taken.entry(node).or_default();
+        *taken = taken.plus(resources);
+        Some(node)
+    }
+
+    fn within_capacity(&self, revision: Revision, node: NodeId) -> Result<(), Breach> {
+        let taken = self.taken.get(&node).copied().unwrap_or_default();
+        let host = self.state.as_ref().and_then(|state| state.hosts.get(&node));
+        let message = match host {
+            Some(host) if host.spec.capacity.holds(taken) => return Ok(()),
+            Some(host) => {
+                let offers = host.spec.capacity;
+                format!("at {revision} VMs assigned to {node} take {taken:?}, it offers {offers:?}")
+            }
+            None => format!("at {revision} a VM is assigned to {node}, which is no member"),
+        };
+        Err(Breach::new("capacity", message))
+    }
+
+    /// Where a request took effect.
+    pub(super) fn executed_at(&self, id: RequestId) -> Option<Revision> {
+        self.executed.get(&id).copied()
+    }
+
+    /// The newest revision carried out.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        self.state.as_ref().map(|state| state.revision)
+    }
+
+    /// Whether the state at `revision` is known.
+    pub(super) fn knows(&self, revision: Revision) -> bool {
+        self.revision().is_some_and(|newest| revision <= newest)
+            && !self.gaps.iter().any(|(from, to)| *from < revision && revision < *to)
+    }
+
+    /// Whether the entry at `revision` was carried out here: then it is known which request it executed.
+    pub(super) fn carried_out(&self, revision: Revision) -> bool {
+        self.revision().is_some_and(|newest| revision <= newest)
+            && !self.gaps.iter().any(|(from, to)| *from < revision && revision <= *to)
+    }
+
+    /// How many revisions were never seen.
+    pub(super) fn unseen(&self) -> u64 {
+        self.gaps.iter().skip(1).map(|(from, to)| to.0 - from.0 - 1).sum()
+    }
+
+    /// A VM as of `revision`.
+    pub(super) fn vm_at(&self, name: &VmName, revision: Revision) -> Option<Facts> {
+        version_at(self.versions.get(name)?, revision)
+    }
+
+    /// All VMs as of `revision`, by name.
+    pub(super) fn vms_at(&self, revision: Revision) -> impl Iterator<Item = (&VmName, Facts)> {
+        self.versions.iter().filter_map(move |(name, versions)| Some((name, version_at(versions, revision)?)))
+    }
+}
+
+fn version_at(versions: &[Version], revision: Revision) -> Option<Facts> {
+    // Most looks are at the newest state.
+    versions.iter().rev().find(|version| version.revision <= revision)?.facts
+}
+
+/// The VMs that a command may change.
+fn names_in(state: &State, command: &Command) -> Vec<VmName> {
+    let on_host = |node: &NodeId| state.hosts.get(node).map(|host| host.vms.values().cloned().collect());
+    match &command.action {
+        Action::Client { write, .. } => match write {
+            Write::CreateVm { name, .. }
+            | Write::StartVm { name, .. }
+            | Write::StopVm { name, .. }
+            | Write::DeleteVm { name, .. } => vec![name.clone()],
+            Write::CordonHost { .. } | Write::RemoveHost { .. } => Vec::new(),
+        },
+        Action::Assign { moves } => moves.iter().map(|placement| placement.name.clone()).collect(),
+        Action::Report { node, reports } => {
+            let Some(host) = state.hosts.get(node) else { return Vec::new() };
+            reports.iter().filter_map(|report| host.vms.get(&report.run.vm).cloned()).collect()
+        }
+        Action::LoseHost { node } | Action::RegainHost { node } => on_host(node).unwrap_or_default(),
+        Action::AddHost { .. } | Action::DropHost { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

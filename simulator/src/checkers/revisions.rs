@@ -1,0 +1,185 @@
+//! Answers against revisions: an answer shows exactly the state of the revision it names, a write is where it says it
+//! is, and revisions respect real time: what is asked after an answer sees that answer's revision or a later one.
+
+use blixard_node::ids::Revision;
+use blixard_node::request::{Consistency, Request, Response, VmView};
+
+use super::Breach;
+use super::replay::{Facts, Replay};
+use crate::history::{Operation, Outcome, revision_of};
+
+/// Checks one operation that has ended. Whether anything could be compared.
+pub(super) fn check(operation: &Operation, replay: &Replay) -> Result<bool, Breach> {
+    let Outcome::Answered(reply) = &operation.outcome else { return Ok(false) };
+    let Some(revision) = revision_of(reply) else { return Ok(false) };
+    let stale = matches!(operation.request, Request::Read { consistency: Consistency::Stale, .. });
+    if revision < operation.floor && !stale {
+        let message = format!(
+            "client {} was answered as of {revision} although {} had been told before it asked {:?}",
+            operation.client, operation.floor, operation.request
+        );
+        return Err(Breach::new("real-time-order", message));
+    }
+    if replay.revision().is_none_or(|newest| revision > newest) {
+        let newest = replay.revision().unwrap_or_default();
+        let message = format!(
+            "client {} was told of {revision}, but no node has carried out more than {newest}",
+            operation.client
+        );
+        return Err(Breach::new("durability", message));
+    }
+    if !replay.knows(revision) {
+        return Ok(false);
+    }
+    match reply {
+        Ok(Response::Written { .. }) => written(operation, revision, replay),
+        Ok(Response::Vm { vm, .. }) => shown(operation, revision, replay, std::slice::from_ref(&**vm)),
+        Ok(Response::Vms { vms, .. }) => {
+            shown(operation, revision, replay, vms)?;
+            let (told, are) = (vms.len(), replay.vms_at(revision).count());
+            if told == are {
+                return Ok(true);
+            }
+            let message =
+                format!("client {} was shown {told} VMs as of {revision}, there are {are}", operation.client);
+            Err(Breach::new("reads-match-revisions", message))
+        }
+        _ => Ok(true),
+    }
+}
+
+fn written(operation: &Operation, revision: Revision, replay: &Replay) -> Result<bool, Breach> {
+    let Request::Write { id, .. } = &operation.request else { return Ok(false) };
+    let executed = replay.executed_at(*id);
+    if executed == Some(revision) {
+        return Ok(true);
+    }
+    let message = match executed {
+        None if !replay.carried_out(revision) => return Ok(false),
+        Some(executed) => format!("{id:?} was acknowledged at {revision}, but took effect at {executed}"),
+        None => format!("{id:?} was acknowledged at {revision}, but is not there"),
+    };
+    Err(Breach::new("durability", message))
+}
+
+fn shown(
+    operation: &Operation,
+    revision: Revision,
+    replay: &Replay,
+    views: &[VmView],
+) -> Result<bool, Breach> {
+    for view in views {
+        let shown = Facts::shown(view);
+        let is = replay.vm_at(&view.name, revision);
+        if is != Some(shown) {
+            let message = format!(
+                "client {} was shown {} as of {revision} as {shown:?}, it is {is:?}",
+                operation.client, view.name
+            );
+            return Err(Breach::new("reads-match-revisions", message));
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use blixard_node::ids::{ClientId, Generation, RequestId};
+    use blixard_node::request::{Read, Reply, Write};
+    use blixard_node::spec::VmName;
+    use blixard_node::time::Time;
+
+    use super::super::replay::tests::Cluster;
+    use super::*;
+    use crate::history::Moment;
+
+    fn operation(request: Request, floor: u64, reply: Reply) -> Operation {
+        let moment = |order| Moment { at: Time(order), order };
+        Operation {
+            client: 0,
+            request,
+            invoked: moment(1),
+            ended: moment(2),
+            floor: Revision(floor),
+            attempts: 1,
+            outcome: Outcome::Answered(reply),
+        }
+    }
+
+    fn list(cluster: &Cluster, revision: u64, floor: u64) -> Operation {
+        let vms = cluster.state.vms.values().map(|vm| vm.view()).collect();
+        let request = Request::Read { read: Read::ListVms, consistency: Consistency::Linearizable };
+        operation(request, floor, Ok(Response::Vms { revision: Revision(revision), vms }))
+    }
+
+    fn ack(sequence: u64, revision: u64) -> Operation {
+        let id = RequestId { client: ClientId(1), sequence, born: Revision(0) };
+        let name = VmName::new("a").expect("a name");
+        let request = Request::Write { id, write: Write::StopVm { name, generation: None } };
+        let (revision, generation) = (Revision(revision), Generation(1));
+        operation(request, 0, Ok(Response::Written { revision, generation }))
+    }
+
+    /// A VM `a` from revision 3 on and a VM `b` from revision 4 on.
+    fn cluster() -> (Cluster, Replay) {
+        let mut cluster = Cluster::new();
+        let mut replay = Replay::default();
+        cluster.feed(&mut replay).expect("holds");
+        cluster.create("a", 1);
+        cluster.feed(&mut replay).expect("holds");
+        cluster.create("b", 2);
+        cluster.feed(&mut replay).expect("holds");
+        (cluster, replay)
+    }
+
+    #[test]
+    fn the_state_of_the_revision_passes() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        assert_eq!(check(&list(&cluster, newest, newest), &replay), Ok(true));
+        let get = Request::Read {
+            read: Read::GetVm { name: VmName::new("a").expect("a name") },
+            consistency: Consistency::Linearizable,
+        };
+        let vm = Box::new(cluster.state.vms.values().next().expect("a VM").view());
+        let revision = Revision(newest - 1);
+        assert_eq!(check(&operation(get, 0, Ok(Response::Vm { revision, vm })), &replay), Ok(true));
+    }
+
+    #[test]
+    fn another_state_is_found() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        let property = |operation: &Operation| check(operation, &replay).unwrap_err().property;
+        assert_eq!(property(&list(&cluster, newest - 1, 0)), "reads-match-revisions", "b is from the future");
+        let mut short = list(&cluster, newest, 0);
+        let Outcome::Answered(Ok(Response::Vms { vms, .. })) = &mut short.outcome else { panic!("a list") };
+        vms.pop();
+        assert_eq!(property(&short), "reads-match-revisions");
+        let mut other = list(&cluster, newest, 0);
+        let Outcome::Answered(Ok(Response::Vms { vms, .. })) = &mut other.outcome else { panic!("a list") };
+        vms[0].generation = Generation(9);
+        assert_eq!(property(&other), "reads-match-revisions");
+    }
+
+    #[test]
+    fn the_past_is_found() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        let breach = check(&list(&cluster, newest, newest + 1), &replay).unwrap_err();
+        assert_eq!(breach.property, "real-time-order");
+        let mut stale = list(&cluster, newest, newest + 1);
+        stale.request = Request::Read { read: Read::ListVms, consistency: Consistency::Stale };
+        assert_eq!(check(&stale, &replay), Ok(true));
+    }
+
+    #[test]
+    fn an_acknowledged_write_is_where_it_is_said_to_be() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        assert_eq!(check(&ack(2, newest), &replay), Ok(true));
+        for (sequence, revision) in [(2, newest - 1), (3, newest), (2, newest + 1)] {
+            assert_eq!(check(&ack(sequence, revision), &replay).unwrap_err().property, "durability");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The Raft log as raft-rs reads it: entries since the last snapshot, and some before it, in memory.
+
+use raft::eraftpb;
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::ids::NodeId;
+use crate::stored::{EntryKind, HardState, LogEntry, Membership, Snapshot};
+
+/// The log with the newest snapshot. The disk is written from it and read only when the node opens.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    hard_state: HardState,
+    /// Entries from `first()` on.
+    entries: Vec<eraftpb::Entry>,
+    /// The entry before the first: what is below is gone.
+    cut_index: u64,
+    cut_term: u64,
+    snapshot: Option<Snapshot>,
+    membership: Membership,
+}
+
+impl Log {
+    /// The log as the disk holds it.
+    ///
+    /// # Errors
+    /// What does not fit together.
+    pub(crate) fn open(
+        hard_state: HardState,
+        snapshot: Option<Snapshot>,
+        entries: Vec<LogEntry>,
+    ) -> Result<Self, String> {
+        let (cut_index, cut_term) = snapshot.as_ref().map_or((0, 0), |snapshot| (snapshot.index, snapshot.term));
+        let membership = snapshot.as_ref().map(|snapshot| snapshot.membership.clone()).unwrap_or_default();
+        let entries: Vec<_> = entries.into_iter().filter(|entry| entry.index > cut_index).collect();
+        for (place, entry) in entries.iter().enumerate() {
+            let want = cut_index + 1 + place as u64;
+            if entry.index != want {
+                return Err(format!("log entry {want} is missing (found {})", entry.index));
+            }
+        }
+        let entries = entries.into_iter().map(to_raft).collect();
+        let mut log = Self { hard_state, entries, cut_index, cut_term, snapshot, membership };
+        log.hard_state.commit = hard_state.commit.clamp(cut_index, log.last());
+        Ok(log)
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.cut_index + 1
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.cut_index + self.entries.len() as u64
+    }
+
+    pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
+        if index == self.cut_index {
+            return Some(self.cut_term);
+        }
+        let place = index.checked_sub(self.first())?;
+        self.entries.get(place as usize).map(|entry| entry.term)
+    }
+
+    pub(crate) fn entry(&self, index: u64) -> Option<&eraftpb::Entry> {
+        self.entries.get(index.checked_sub(self.first())? as usize)
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
+    pub(crate) fn snapshot_index(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index)
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(crate) fn set_membership(&mut self, membership: Membership) {
+        self.membership = membership;
+    }
+
+    /// Appends, dropping what the entries replace. Returns whether anything was replaced.
+    pub(crate) fn append(&mut self, entries: &[eraftpb::Entry]) -> bool {
+        let Some(first) = entries.first() else { return false };
+        assert!(first.index > self.cut_index, "invariant: a compacted entry is not written again");
+        assert!(first.index <= self.last() + 1, "invariant: the log has no gap");
+        let replaces = first.index <= self.last();
+        self.entries.truncate((first.index - self.first()) as usize);
+        self.entries.extend_from_slice(entries);
+        replaces
+    }
+
+    /// Takes a snapshot of the node's own state; keeps `keep` entries below it.
+    pub(crate) fn compact(&mut self, snapshot: Snapshot, keep: u64) {
+        let cut = snapshot.index.saturating_sub(keep).max(self.cut_index);
+        if let Some(term) = self.term_of(cut) {
+            self.entries.drain(..(cut - self.cut_index) as usize);
+            self.cut_index = cut;
+            self.cut_term = term;
+        }
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Takes a leader's snapshot in place of the log.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        self.entries.clear();
+        self.cut_index = snapshot.index;
+        self.cut_term = snapshot.term;
+        self.membership = snapshot.membership.clone();
+        self.hard_state.commit = self.hard_state.commit.max(snapshot.index);
+        self.snapshot = Some(snapshot);
+    }
+}
+
+impl Storage for Log {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        let mut hard_state = eraftpb::HardState::default();
+        hard_state.term = self.hard_state.term;
+        hard_state.vote = self.hard_state.vote;
+        hard_state.commit = self.hard_state.commit;
+        Ok(RaftState::new(hard_state, to_conf_state(&self.membership)))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<eraftpb::Entry>> {
+        if low < self.first() {
+            return Err(StorageError::Compacted.into());
+        }
+        if high > self.last() + 1 {
+            return Err(StorageError::Unavailable.into());
+        }
+        let range = &self.entries[(low - self.first()) as usize..(high - self.first()) as usize];
+        let max = max_size.into().unwrap_or(u64::MAX);
+        let mut size = 0u64;
+        let fits = |entry: &&eraftpb::Entry| {
+            let first = size == 0;
+            size += entry.data.len() as u64 + ENTRY_OVERHEAD;
+            first || size <= max
+        };
+        Ok(range.iter().take_while(fits).cloned().collect())
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index < self.cut_index {
+            return Err(StorageError::Compacted.into());
+        }
+        self.term_of(index).ok_or_else(|| StorageError::Unavailable.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.first())
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+        match &self.snapshot {
+            Some(snapshot) if snapshot.index >= request_index => Ok(snapshot_to_raft(snapshot)),
+            _ => Err(StorageError::SnapshotTemporarilyUnavailable.into()),
+        }
+    }
+}
+
+/// Bytes of an entry besides its data, for limits.
+const ENTRY_OVERHEAD: u64 = 24;
+
+fn to_raft(entry: LogEntry) -> eraftpb::Entry {
+    let mut raft = eraftpb::Entry::default();
+    raft.index = entry.index;
+    raft.term = entry.term;
+    raft.entry_type = match entry.kind {
+        EntryKind::Command => eraftpb::EntryType::EntryNormal,
+        EntryKind::Membership => eraftpb::EntryType::EntryConfChangeV2,
+    };
+    raft.data = entry.data;
+    raft
+}
+
+pub(crate) fn from_raft(entry: &eraftpb::Entry) -> LogEntry {
+    let kind = match entry.entry_type {
+        eraftpb::EntryType::EntryNormal => EntryKind::Command,
+        _ => EntryKind::Membership,
+    };
+    LogEntry { index: entry.index, term: entry.term, kind, data: entry.data.clone() }
+}
+
+fn to_conf_state(membership: &Membership) -> eraftpb::ConfState {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+    let mut conf = eraftpb::ConfState::default();
+    conf.voters = ids(&membership.voters);
+    conf.voters_outgoing = ids(&membership.voters_outgoing);
+    conf.learners = ids(&membership.learners);
+    conf.learners_next = ids(&membership.learners_next);
+    conf
+}
+
+/// Sorted, so that replicas agree whatever order raft-rs keeps its sets in.
+pub(crate) fn from_conf_state(conf: &eraftpb::ConfState) -> Membership {
+    let nodes = |ids: &[u64]| {
+        let mut nodes: Vec<_> = ids.iter().map(|id| NodeId(*id)).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    Membership {
+        voters: nodes(&conf.voters),
+        voters_outgoing: nodes(&conf.voters_outgoing),
+        learners: nodes(&conf.learners),
+        learners_next: nodes(&conf.learners_next),
+    }
+}
+
+fn snapshot_to_raft(snapshot: &Snapshot) -> eraftpb::Snapshot {
+    let mut raft = eraftpb::Snapshot::default();
+    raft.data = snapshot.data.clone();
+    let metadata = raft.mut_metadata();
+    metadata.index = snapshot.index;
+    metadata.term = snapshot.term;
+    metadata.set_conf_state(to_conf_state(&snapshot.membership));
+    raft
+}
+
+pub(crate) fn snapshot_from_raft(raft: &eraftpb::Snapshot) -> Snapshot {
+    let metadata = raft.get_metadata();
+    Snapshot {
+        index: metadata.index,
+        term: metadata.term,
+        membership: from_conf_state(metadata.get_conf_state()),
+        data: raft.data.clone(),
+    }
+}

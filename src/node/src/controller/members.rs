@@ -1,0 +1,201 @@
+//! Who votes: an odd number of members, grown and shrunk by the leader. Pure: a look at the cluster in, one change out.
+
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+
+use crate::ids::NodeId;
+use crate::stored::Membership;
+
+/// A member as the plan sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) node: NodeId,
+    /// Not given up.
+    pub(crate) healthy: bool,
+    /// On its way out.
+    pub(crate) leaving: bool,
+    /// Its log is nearly the leader's.
+    pub(crate) caught_up: bool,
+}
+
+/// The next step towards the wished voters.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Propose this change.
+    Change(ConfChangeV2),
+    /// Hand leadership to this voter first: the leader itself is to vote no more.
+    HandOver(NodeId),
+}
+
+/// What to do next, if anything. Members are taken in as learners one by one; when all that are wished have caught
+/// up, one joint change swaps them in and the unwished out; then the joint change is left.
+pub(crate) fn plan(
+    leader: NodeId,
+    membership: &Membership,
+    members: &[Candidate],
+    voters_max: u64,
+) -> Option<Step> {
+    if !membership.voters_outgoing.is_empty() {
+        return Some(Step::Change(ConfChangeV2::default()));
+    }
+    let wished = wished_voters(leader, membership, members, voters_max);
+    if let Some(step) = hand_over(leader, membership, members, &wished) {
+        return Some(step);
+    }
+    let member = |node: &NodeId| members.iter().find(|member| member.node == *node);
+    let newcomers: Vec<_> = wished.iter().filter(|node| !membership.voters.contains(node)).copied().collect();
+    if let Some(node) = newcomers.iter().find(|node| !membership.learners.contains(node)) {
+        return Some(Step::Change(single(ConfChangeType::AddLearnerNode, *node)));
+    }
+    if !newcomers.iter().all(|node| member(node).is_some_and(|member| member.caught_up)) {
+        return None;
+    }
+    let unwished = membership.voters.iter().chain(&membership.learners).filter(|node| !wished.contains(node));
+    let added = newcomers.iter().map(|node| change(ConfChangeType::AddNode, *node));
+    let removed = unwished.map(|node| change(ConfChangeType::RemoveNode, *node));
+    let changes: Vec<_> = added.chain(removed).collect();
+    if changes.is_empty() {
+        return None;
+    }
+    let mut joint = ConfChangeV2::default();
+    joint.transition = ConfChangeTransition::Explicit;
+    joint.changes = changes.into();
+    Some(Step::Change(joint))
+}
+
+/// An odd number: those that vote already and are well, then the well that learn, then others that are well; only to make up the
+/// number, voters that are not.
+fn wished_voters(
+    leader: NodeId,
+    membership: &Membership,
+    members: &[Candidate],
+    voters_max: u64,
+) -> Vec<NodeId> {
+    let staying: Vec<_> = members.iter().filter(|member| !member.leaving).collect();
+    let target = odd_at_most((staying.len() as u64).min(voters_max));
+    let rank = |member: &Candidate| {
+        let votes = membership.voters.contains(&member.node);
+        let learns = membership.learners.contains(&member.node);
+        let rank = match (member.healthy || member.node == leader, votes, learns) {
+            (true, true, _) => 0,
+            (true, _, true) => 1,
+            (true, ..) => 2,
+            (false, true, _) => 3,
+            (false, ..) => 4,
+        };
+        (rank, member.node != leader, member.node)
+    };
+    let mut ranked: Vec<_> = staying.iter().map(|member| rank(member)).collect();
+    ranked.sort_unstable();
+    // A member that is neither well nor a voter could not catch up: better fewer voters.
+    ranked.retain(|(rank, ..)| *rank < 4);
+    let count = odd_at_most((ranked.len() as u64).min(target)) as usize;
+    ranked.truncate(count);
+    let mut wished: Vec<_> = ranked.into_iter().map(|(_, _, node)| node).collect();
+    wished.sort_unstable();
+    wished
+}
+
+fn hand_over(leader: NodeId, membership: &Membership, members: &[Candidate], wished: &[NodeId]) -> Option<Step> {
+    if wished.contains(&leader) || wished.is_empty() {
+        return None;
+    }
+    let able = |node: &&NodeId| {
+        membership.voters.contains(node)
+            && members.iter().any(|member| member.node == **node && member.healthy && member.caught_up)
+    };
+    wished.iter().find(able).map(|node| Step::HandOver(*node))
+}
+
+fn odd_at_most(count: u64) -> u64 {
+    if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
+}
+
+fn change(kind: ConfChangeType, node: NodeId) -> ConfChangeSingle {
+    let mut change = ConfChangeSingle::default();
+    change.change_type = kind;
+    change.node_id = node.0;
+    change
+}
+
+fn single(kind: ConfChangeType, node: NodeId) -> ConfChangeV2 {
+    let mut whole = ConfChangeV2::default();
+    whole.changes = vec![change(kind, node)].into();
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(node: u64, healthy: bool) -> Candidate {
+        Candidate { node: NodeId(node), healthy, leaving: false, caught_up: healthy }
+    }
+
+    fn membership(voters: &[u64], learners: &[u64]) -> Membership {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
+        Membership { voters: nodes(voters), learners: nodes(learners), ..Membership::default() }
+    }
+
+    fn told(step: Option<Step>) -> String {
+        let Some(step) = step else { return "nothing".into() };
+        let change = match step {
+            Step::HandOver(node) => return format!("hand over to {node}"),
+            Step::Change(change) => change,
+        };
+        if change.changes.is_empty() {
+            return "leave joint".into();
+        }
+        let each = change.changes.iter().map(|c| format!("{:?} {}", c.change_type, c.node_id));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn two_hosts_are_one_voter() {
+        let step = plan(NodeId(1), &membership(&[1], &[]), &[member(1, true), member(2, true)], 5);
+        assert_eq!(told(step), "nothing");
+    }
+
+    #[test]
+    fn three_hosts_become_three_voters_learners_first() {
+        let hosts = [member(1, true), member(2, true), member(3, true)];
+        let step = plan(NodeId(1), &membership(&[1], &[]), &hosts, 5);
+        assert_eq!(told(step), "AddLearnerNode 2");
+        let step = plan(NodeId(1), &membership(&[1], &[2]), &hosts, 5);
+        assert_eq!(told(step), "AddLearnerNode 3");
+        let step = plan(NodeId(1), &membership(&[1], &[2, 3]), &hosts, 5);
+        assert_eq!(told(step), "AddNode 2, AddNode 3");
+    }
+
+    #[test]
+    fn nobody_votes_before_all_newcomers_have_caught_up() {
+        let mut hosts = [member(1, true), member(2, true), member(3, true)];
+        hosts[2].caught_up = false;
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[2, 3]), &hosts, 5)), "nothing");
+    }
+
+    #[test]
+    fn a_lost_voter_is_replaced_only_when_someone_well_is_there() {
+        let hosts = [member(1, true), member(2, true), member(3, false)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5)), "nothing");
+        let hosts = [member(1, true), member(2, true), member(3, false), member(4, true)];
+        let step = plan(NodeId(1), &membership(&[1, 2, 3], &[4]), &hosts, 3);
+        assert_eq!(told(step), "AddNode 4, RemoveNode 3");
+    }
+
+    #[test]
+    fn a_leaving_leader_hands_over_first() {
+        let mut hosts = [member(1, true), member(2, true), member(3, true), member(4, true)];
+        hosts[0].leaving = true;
+        let step = plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5);
+        assert_eq!(told(step), "hand over to n2");
+        let step = plan(NodeId(2), &membership(&[1, 2, 3], &[4]), &hosts, 5);
+        assert_eq!(told(step), "AddNode 4, RemoveNode 1");
+    }
+
+    #[test]
+    fn a_joint_change_is_always_left() {
+        let mut joint = membership(&[1, 2, 3], &[]);
+        joint.voters_outgoing = vec![NodeId(1)];
+        assert_eq!(told(plan(NodeId(1), &joint, &[member(1, true)], 5)), "leave joint");
+    }
+}

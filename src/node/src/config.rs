@@ -83,14 +83,10 @@ impl Default for Limits {
 pub struct Settings {
     /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
     pub lease_ttl: Duration,
-    /// How often an agent sends a heartbeat.
-    pub heartbeat_every: Duration,
     /// The bound on how much faster one host's clock runs than another's, in parts per million.
     pub clock_drift_ppm: u32,
     /// How long a hypervisor may take to kill a VM whose deadline has passed.
     pub kill_grace: Duration,
-    /// How long a guest may take to power off when it is stopped.
-    pub stop_grace: Duration,
     /// The most voters; odd, 1 to 7.
     pub voters_max: u64,
     /// The most client sessions remembered.
@@ -105,10 +101,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             lease_ttl: Duration::from_secs(8),
-            heartbeat_every: Duration::from_secs(1),
             clock_drift_ppm: 1_000,
             kill_grace: Duration::from_secs(2),
-            stop_grace: Duration::from_secs(10),
             voters_max: 5,
             sessions_max: 4_096,
             answers_max: 16,

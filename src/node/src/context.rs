@@ -6,7 +6,6 @@ use crate::ids::{NodeId, Ticket};
 use crate::message::{Body, Message};
 use crate::probes::{Probe, Probes};
 use crate::request::Reply;
-use crate::rng::Rng;
 use crate::stored::Identity;
 use crate::time::Now;
 
@@ -18,7 +17,6 @@ pub(crate) struct Me {
     /// Drawn anew by each process.
     pub(crate) process: u64,
     pub(crate) probes: Probes,
-    pub(crate) rng: Rng,
     /// Messages to itself, taken in before the turn ends.
     pub(crate) loopback: Vec<Message>,
 }

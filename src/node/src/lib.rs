@@ -4,23 +4,32 @@
 //! iterates a hashed collection. A node learns the time from each step and draws chance from its own seed, so the
 //! same inputs give the same effects on every machine.
 
+mod agent;
 pub mod codec;
 pub mod command;
 pub mod config;
+mod context;
+mod controller;
 pub mod effects;
 pub mod error;
 pub mod hypervisor;
 pub mod ids;
 pub mod input;
+mod join;
 pub mod message;
 pub mod node;
+mod open;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod probes;
 pub mod request;
 pub mod rng;
 pub mod spec;
 pub mod state;
 pub mod stored;
 pub mod time;
+pub mod timers;
 
-pub use node::{Node, OpenError, bootstrap};
+pub use controller::ConsensusView;
+pub use node::Node;
+pub use open::{OpenError, bootstrap};

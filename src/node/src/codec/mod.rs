@@ -15,6 +15,7 @@ mod raft;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod spec;
+mod state;
 mod stored;
 pub(crate) mod wire;
 
@@ -22,6 +23,7 @@ pub use command::{COMMAND_LEN_MAX, decode_command, encode_command};
 pub use head::{StoreHead, decode_head, encode_head};
 pub use message::{MESSAGE_LEN_MAX, decode_message, encode_message};
 pub use raft::{CONF_CHANGE_LEN_MAX, decode_conf_change, encode_conf_change};
+pub use state::{STATE_LEN_MAX, decode_state, encode_state};
 pub use stored::{
     STORED_VERSION, decode_agent, decode_entry, decode_hard_state, decode_identity, decode_snapshot,
     encode_agent, encode_entry, encode_hard_state, encode_identity, encode_snapshot,

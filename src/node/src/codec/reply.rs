@@ -15,9 +15,9 @@ numbered!(Role, "the role", Leader = 1, Voter = 2, Learner = 3, Worker = 4);
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct AssignedForm {
     #[prost(uint64, tag = "1")]
-    node: u64,
+    pub(crate) node: u64,
     #[prost(uint64, tag = "2")]
-    epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

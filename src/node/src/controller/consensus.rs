@@ -26,7 +26,11 @@ pub(crate) struct Consensus {
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let raft = &self.raw.raft;
-        write!(f, "Consensus {{ term: {}, role: {:?}, commit: {} }}", raft.term, raft.state, raft.raft_log.committed)
+        write!(
+            f,
+            "Consensus {{ term: {}, role: {:?}, commit: {} }}",
+            raft.term, raft.state, raft.raft_log.committed
+        )
     }
 }
 
@@ -162,7 +166,9 @@ impl Consensus {
                 }
                 Ok(())
             }
-            MessageType::MsgHeartbeat if message.term >= self.term() && message.commit > self.last_index() => {
+            MessageType::MsgHeartbeat
+                if message.term >= self.term() && message.commit > self.last_index() =>
+            {
                 Err("it commits entries this node was never sent")
             }
             MessageType::MsgHeartbeat
@@ -210,6 +216,10 @@ impl Consensus {
     pub(crate) fn transfer_leader(&mut self, to: NodeId) {
         self.raw.transfer_leader(to.0);
         self.pin();
+    }
+
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
     }
 
     pub(crate) fn step_down(&mut self) {

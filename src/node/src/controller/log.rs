@@ -29,7 +29,8 @@ impl Log {
         snapshot: Option<Snapshot>,
         entries: Vec<LogEntry>,
     ) -> Result<Self, String> {
-        let (cut_index, cut_term) = snapshot.as_ref().map_or((0, 0), |snapshot| (snapshot.index, snapshot.term));
+        let (cut_index, cut_term) =
+            snapshot.as_ref().map_or((0, 0), |snapshot| (snapshot.index, snapshot.term));
         let membership = snapshot.as_ref().map(|snapshot| snapshot.membership.clone()).unwrap_or_default();
         let entries: Vec<_> = entries.into_iter().filter(|entry| entry.index > cut_index).collect();
         for (place, entry) in entries.iter().enumerate() {
@@ -70,6 +71,10 @@ impl Log {
 
     pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;
+    }
+
+    pub(crate) fn set_commit(&mut self, commit: u64) {
+        self.hard_state.commit = commit;
     }
 
     pub(crate) fn snapshot_index(&self) -> u64 {

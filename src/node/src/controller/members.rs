@@ -49,7 +49,9 @@ pub(crate) fn plan(
     if !newcomers.iter().all(|node| member(node).is_some_and(|member| member.caught_up)) {
         return None;
     }
-    let unwished = membership.voters.iter().chain(&membership.learners).filter(|node| !wished.contains(node));
+    // The leader never votes itself out: it hands over as soon as someone wished can take over.
+    let unwished = membership.voters.iter().chain(&membership.learners);
+    let unwished = unwished.filter(|node| !wished.contains(node) && **node != leader);
     let added = newcomers.iter().map(|node| change(ConfChangeType::AddNode, *node));
     let removed = unwished.map(|node| change(ConfChangeType::RemoveNode, *node));
     let changes: Vec<_> = added.chain(removed).collect();
@@ -95,7 +97,12 @@ fn wished_voters(
     wished
 }
 
-fn hand_over(leader: NodeId, membership: &Membership, members: &[Candidate], wished: &[NodeId]) -> Option<Step> {
+fn hand_over(
+    leader: NodeId,
+    membership: &Membership,
+    members: &[Candidate],
+    wished: &[NodeId],
+) -> Option<Step> {
     if wished.contains(&leader) || wished.is_empty() {
         return None;
     }

@@ -51,7 +51,8 @@ impl Transfers {
     pub(crate) fn begin(&mut self, mut message: eraftpb::Message, ctx: &mut Context<'_>) {
         let to = NodeId(message.to);
         let data = std::mem::take(&mut message.mut_snapshot().data);
-        let same = |old: &Outgoing| old.message.term == message.term && index_of(&old.message) == index_of(&message);
+        let same =
+            |old: &Outgoing| old.message.term == message.term && index_of(&old.message) == index_of(&message);
         if self.outgoing.get(&to).is_some_and(same) {
             return;
         }
@@ -120,7 +121,8 @@ impl Transfers {
             if chunk.offset != 0 || self.incoming.as_ref().is_some_and(|incoming| incoming.term > term) {
                 return None;
             }
-            self.incoming = Some(Incoming { from, term, index, len: chunk.len, crc: chunk.crc, data: Vec::new() });
+            self.incoming =
+                Some(Incoming { from, term, index, len: chunk.len, crc: chunk.crc, data: Vec::new() });
         }
         let incoming = self.incoming.as_mut()?;
         if chunk.offset == incoming.data.len() as u64 {

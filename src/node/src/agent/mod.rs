@@ -1,0 +1,345 @@
+//! What one host does: tells the leader that it lives and what it runs, keeps its lease, and brings what runs in line with
+//! what is assigned to it.
+//!
+//! The agent runs a VM only against an assignment it has from a quorum-confirmed acknowledgement, and only until the
+//! lease that came with it ends. The hypervisor holds the same deadline, so a VM ends even if the agent does not.
+
+mod reconcile;
+mod vm;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::context::Context;
+use crate::effects::Event;
+use crate::hypervisor::{HypervisorRequest, Run};
+use crate::ids::{NodeId, OpId, Revision, VmId};
+use crate::message::{Assignment, Body, Heartbeat, HeartbeatAck, Nonce};
+use crate::probes::Probe;
+use crate::stored::AgentRecord;
+use crate::time::{Duration, Time};
+use vm::{Local, Op};
+
+/// Heartbeats an acknowledgement is waited for, at most.
+const OUTSTANDING_MAX: usize = 32;
+/// How often the hypervisor is asked what it runs, whatever it reported.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+/// How soon after a heartbeat another one may follow.
+const HEARTBEAT_GAP: Duration = Duration::from_millis(20);
+/// Heartbeats sent within one lease: so many may be lost in a row before it ends.
+const HEARTBEATS_PER_LEASE: u64 = 8;
+/// How often a heartbeat is sent before the lease's length is known.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// A leader that has not answered for this long is looked for elsewhere.
+const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    record: AgentRecord,
+    /// The set at work is of this process and its lease has not ended since it came.
+    has_set: bool,
+    lease_end: Option<Time>,
+    /// The lease has ended and no set has come since: whatever runs has to die.
+    expired: bool,
+    sequence: u64,
+    /// The newest heartbeat acknowledged.
+    acknowledged: u64,
+    outstanding: VecDeque<(u64, Time)>,
+    heartbeat_at: Time,
+    heartbeat_every: Duration,
+    heartbeat_sent: Option<Time>,
+    urgent: bool,
+    leader: Option<NodeId>,
+    /// When a leader was last heard.
+    heard: Time,
+    members_tried: usize,
+    vms: BTreeMap<VmId, Local>,
+    ops: BTreeMap<OpId, Op>,
+    next_op: u64,
+    /// What an earlier process left running is known.
+    listed: bool,
+    list_at: Time,
+}
+
+impl Agent {
+    pub(crate) fn open(record: AgentRecord, process: u64, now: Time) -> Self {
+        Self {
+            record,
+            has_set: false,
+            lease_end: None,
+            expired: false,
+            sequence: 0,
+            acknowledged: 0,
+            outstanding: VecDeque::new(),
+            heartbeat_at: now,
+            heartbeat_every: HEARTBEAT_EVERY,
+            heartbeat_sent: None,
+            urgent: true,
+            leader: None,
+            heard: now,
+            members_tried: 0,
+            vms: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            next_op: process & !0xffff_ffff,
+            listed: false,
+            list_at: now,
+        }
+    }
+
+    /// Members to ask when no leader is known.
+    pub(crate) fn members(&self) -> &[(NodeId, String)] {
+        &self.record.members
+    }
+
+    /// Whom it takes for the leader.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The revision of the assignment set at work.
+    pub(crate) fn set_revision(&self) -> Revision {
+        self.record.set_revision
+    }
+
+    /// When its lease ends, if it has one.
+    pub(crate) fn lease_end(&self) -> Option<Time> {
+        self.lease_end
+    }
+
+    /// When time alone may make a difference.
+    pub(crate) fn deadline(&self) -> Time {
+        let mut at = self.list_at;
+        at = at.min(self.next_heartbeat());
+        if let Some(end) = self.lease_end {
+            at = at.min(end);
+        }
+        for local in self.vms.values() {
+            if let Some(retry) = local.retry_at() {
+                at = at.min(retry);
+            }
+        }
+        at
+    }
+
+    fn next_heartbeat(&self) -> Time {
+        let gap = self.heartbeat_sent.map_or(Time(0), |sent| sent + HEARTBEAT_GAP);
+        if self.urgent { gap } else { self.heartbeat_at.max(gap) }
+    }
+
+    /// Does what is due. `leader` is the one that consensus knows, if this node takes part in it.
+    pub(crate) fn advance(&mut self, leader: Option<NodeId>, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        if leader.is_some() {
+            self.leader = leader;
+        }
+        if self.lease_end.is_some_and(|end| end <= now) {
+            self.expire(ctx);
+        }
+        if now >= self.list_at {
+            self.list(ctx);
+        }
+        self.reconcile(ctx);
+        if now >= self.next_heartbeat() {
+            self.send_heartbeat(ctx);
+        }
+    }
+
+    /// The lease is over: everything dies, and nothing starts before a new set has come.
+    fn expire(&mut self, ctx: &mut Context<'_>) {
+        ctx.hit(Probe::LeaseExpired);
+        ctx.event(Event::LeaseExpired);
+        self.lease_end = None;
+        self.has_set = false;
+        self.expired = true;
+        for local in self.vms.values_mut() {
+            local.unassign();
+        }
+        self.urgent = true;
+    }
+
+    fn lease_is_live(&self, now: Time) -> bool {
+        self.lease_end.is_some_and(|end| now < end)
+    }
+
+    fn list(&mut self, ctx: &mut Context<'_>) {
+        self.list_at = ctx.now.boot + if self.listed { LIST_EVERY } else { HEARTBEAT_EVERY };
+        self.ops.retain(|_, op| *op != Op::List);
+        self.submit(Op::List, HypervisorRequest::List, ctx);
+    }
+
+    fn submit(&mut self, op: Op, request: HypervisorRequest, ctx: &mut Context<'_>) -> OpId {
+        self.next_op += 1;
+        let id = OpId(self.next_op);
+        if op != Op::Extend {
+            self.ops.insert(id, op);
+        }
+        ctx.out.hypervisor.push((id, request));
+        id
+    }
+
+    fn send_heartbeat(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        self.heartbeat_at = now + self.heartbeat_every;
+        self.heartbeat_sent = Some(now);
+        if self.leader.is_none() || now.since(self.heard) > SILENCE_MAX {
+            self.look_elsewhere(now);
+        }
+        let Some(to) = self.leader else { return };
+        self.sequence += 1;
+        if self.outstanding.len() >= OUTSTANDING_MAX {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back((self.sequence, now));
+        let beat = Heartbeat {
+            nonce: Nonce { process: ctx.me.process, sequence: self.sequence },
+            sent: now,
+            set_revision: if self.has_set { self.record.set_revision } else { Revision(0) },
+            reports: self.vms.values().filter_map(Local::report).collect(),
+            urgent: std::mem::take(&mut self.urgent),
+        };
+        ctx.send(to, Body::Heartbeat(beat));
+    }
+
+    /// Takes the next known member for the leader; it will answer who is.
+    fn look_elsewhere(&mut self, now: Time) {
+        self.heard = now;
+        let members = &self.record.members;
+        if !members.is_empty() {
+            self.members_tried = (self.members_tried + 1) % members.len();
+            self.leader = Some(members[self.members_tried].0);
+        }
+    }
+
+    /// The member asked is not the leader.
+    pub(crate) fn not_leader(&mut self, from: NodeId, leader: Option<NodeId>, now: Time) {
+        if self.leader != Some(from) {
+            return;
+        }
+        match leader {
+            Some(leader) if leader != from => {
+                self.leader = Some(leader);
+                self.heard = now;
+                self.urgent = true;
+            }
+            _ => self.leader = None,
+        }
+    }
+
+    /// Learns where members are reached.
+    pub(crate) fn learn_members(&mut self, members: Vec<(NodeId, String)>, ctx: &mut Context<'_>) {
+        if !members.is_empty() && members != self.record.members {
+            self.record.members = members;
+            ctx.out.writes.agent = Some(self.record.clone());
+            ctx.out.directory = Some(self.record.members.clone());
+        }
+    }
+
+    /// The leader has something new for this host.
+    pub(crate) fn nudged(&mut self) {
+        self.urgent = true;
+    }
+
+    /// The leader's answer to a heartbeat.
+    pub(crate) fn acknowledged(&mut self, from: NodeId, ack: HeartbeatAck, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        if !self.is_current(&ack, ctx) {
+            return;
+        }
+        let lease_end = ack.sent + ack.ttl;
+        if lease_end <= now {
+            ctx.hit(Probe::AckTooLate);
+            return;
+        }
+        if !self.is_newest(&ack, ctx) {
+            return;
+        }
+        self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
+        self.heartbeat_every = Duration(ack.ttl.0 / HEARTBEATS_PER_LEASE);
+        self.leader = Some(from);
+        self.heard = now;
+        self.learn_members(ack.members, ctx);
+        match ack.set {
+            Some(set) => self.take_set(ack.revision, set, ctx),
+            None if !self.has_set => return,
+            None => {}
+        }
+        self.lease_end = Some(self.lease_end.map_or(lease_end, |end| end.max(lease_end)));
+        self.extend(ctx);
+    }
+
+    /// Only an answer to a heartbeat of this process that is still waited for counts, and none that an earlier answer overtook.
+    fn is_current(&mut self, ack: &HeartbeatAck, ctx: &mut Context<'_>) -> bool {
+        #[cfg(feature = "planted")]
+        if ctx.planted(crate::planted::Planted::StaleSetAccepted) {
+            return true;
+        }
+        if ack.nonce.process != ctx.me.process {
+            ctx.hit(Probe::AckForAnotherProcess);
+            return false;
+        }
+        let sent = (ack.nonce.sequence, ack.sent);
+        if ack.nonce.sequence <= self.acknowledged || !self.outstanding.contains(&sent) {
+            ctx.hit(Probe::AckOutOfOrder);
+            return false;
+        }
+        self.outstanding.retain(|(sequence, _)| *sequence > ack.nonce.sequence);
+        true
+    }
+
+    /// A set from an older state than the one at work must not start what has since moved elsewhere.
+    fn is_newest(&self, ack: &HeartbeatAck, ctx: &mut Context<'_>) -> bool {
+        let (at, got) = (self.record.set_revision, ack.revision);
+        #[cfg(feature = "planted")]
+        if ctx.planted(crate::planted::Planted::StaleSetAccepted) {
+            return true;
+        }
+        if got < at {
+            ctx.hit(Probe::StaleSetRefused);
+            ctx.event(Event::StaleSetRefused { at, got });
+        }
+        got >= at
+    }
+
+    fn take_set(&mut self, revision: Revision, set: Vec<Assignment>, ctx: &mut Context<'_>) {
+        if revision != self.record.set_revision {
+            self.record.set_revision = revision;
+            ctx.out.writes.agent = Some(self.record.clone());
+        }
+        self.has_set = true;
+        self.expired = false;
+        let mut left: BTreeMap<VmId, Assignment> = set.into_iter().map(|one| (one.run.vm, one)).collect();
+        for (vm, local) in &mut self.vms {
+            match left.remove(vm) {
+                Some(assignment) => local.assign(assignment),
+                None => local.unassign(),
+            }
+        }
+        for (vm, assignment) in left {
+            self.vms.insert(vm, Local::new(assignment));
+        }
+        // The leader wants to hear of the new set's VMs soon.
+        self.urgent = true;
+    }
+
+    /// Hands the lease down: the hypervisor moves the deadlines of what is assigned here, and of nothing else.
+    fn extend(&mut self, ctx: &mut Context<'_>) {
+        let Some(deadline) = self.lease_end else { return };
+        let runs: Vec<Run> = self.vms.values().filter_map(Local::run_to_extend).collect();
+        if !runs.is_empty() {
+            self.submit(Op::Extend, HypervisorRequest::Extend { runs, deadline }, ctx);
+        }
+    }
+
+    pub(crate) fn check(&self) {
+        assert!(self.outstanding.len() <= OUTSTANDING_MAX, "invariant: outstanding heartbeats are bounded");
+        for local in self.vms.values() {
+            local.check(&self.ops);
+        }
+        if !self.has_set {
+            assert!(
+                self.vms.values().all(|local| !local.is_assigned()),
+                "invariant: without a set nothing is assigned"
+            );
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! From what raft-rs has ready to effects, in the order raft-rs demands.
+//!
+//! The node tells raft-rs at once that everything is persisted. That is no lie to anyone else: nothing that follows
+//! from it leaves the node before the turn's write is durable, but for the early appends (see [`Effects`]).
+//!
+//! [`Effects`]: crate::effects::Effects
+
+use raft::eraftpb::{self, EntryType, MessageType};
+
+use super::Controller;
+use super::log::{from_conf_state, from_raft, snapshot_from_raft};
+use super::office::Office;
+use crate::codec;
+use crate::context::Context;
+use crate::effects::Event;
+use crate::ids::{NodeId, Revision};
+use crate::message::Body;
+use crate::probes::Probe;
+use crate::stored::{HardState, Snapshot};
+
+impl Controller {
+    /// Ends a turn for consensus: everything raft-rs has ready becomes effects.
+    pub(crate) fn settle(&mut self, ctx: &mut Context<'_>) {
+        loop {
+            self.begin_round(ctx);
+            self.tidy(ctx);
+            if !self.consensus.raw().has_ready() {
+                break;
+            }
+            self.take_ready(ctx);
+        }
+        self.compact(ctx);
+        self.finish_turn(ctx);
+    }
+
+    fn take_ready(&mut self, ctx: &mut Context<'_>) {
+        let mut ready = self.consensus.raw().ready();
+        if ready.snapshot().get_metadata().index > 0 {
+            self.restore(snapshot_from_raft(ready.snapshot()), ctx);
+        }
+        self.append(ready.entries(), ctx);
+        if let Some(hard_state) = ready.hs() {
+            let new = HardState { term: hard_state.term, vote: hard_state.vote, commit: hard_state.commit };
+            self.set_hard_state(new, ctx);
+        }
+        let committed = ready.take_committed_entries();
+        let mut messages = ready.take_messages();
+        messages.append(&mut ready.take_persisted_messages());
+        self.dispatch(messages, ctx);
+        self.apply_all(committed, ctx);
+        let confirmed = ready.take_read_states();
+        let mut light = self.consensus.raw().advance(ready);
+        if let Some(commit) = light.commit_index() {
+            self.consensus.raw().mut_store().set_commit(commit);
+        }
+        let (committed, messages) = (light.take_committed_entries(), light.take_messages());
+        self.dispatch(messages, ctx);
+        self.apply_all(committed, ctx);
+        self.consensus.raw().advance_apply();
+        self.consensus.pin();
+        self.observe_role(ctx);
+        for read in confirmed {
+            assert!(read.index <= self.applied, "invariant: a read sees what was committed before it");
+            if let Ok(context) = <[u8; 8]>::try_from(read.request_ctx.as_slice()) {
+                self.end_round(u64::from_le_bytes(context), ctx);
+            }
+        }
+    }
+
+    fn append(&mut self, entries: &[eraftpb::Entry], ctx: &mut Context<'_>) {
+        if self.consensus.raw().mut_store().append(entries) {
+            ctx.hit(Probe::LogTruncated);
+        }
+        ctx.out.writes.append_entries(entries.iter().map(from_raft));
+    }
+
+    /// Term and vote must be durable before anything else leaves; a commit index alone need not be written, the next leader tells it
+    /// again.
+    fn set_hard_state(&mut self, new: HardState, ctx: &mut Context<'_>) {
+        let store = self.consensus.raw().mut_store();
+        let old = store.hard_state();
+        store.set_hard_state(new);
+        if (old.term, old.vote) == (new.term, new.vote) {
+            return;
+        }
+        self.hold_all = true;
+        #[cfg(feature = "planted")]
+        let new = {
+            use crate::planted::Planted;
+            if ctx.planted(Planted::TermNotPersisted) {
+                return;
+            }
+            HardState { vote: if ctx.planted(Planted::VoteNotPersisted) { 0 } else { new.vote }, ..new }
+        };
+        ctx.out.writes.hard_state = Some(new);
+    }
+
+    fn dispatch(&mut self, messages: Vec<eraftpb::Message>, ctx: &mut Context<'_>) {
+        for message in messages {
+            let to = NodeId(message.to);
+            match message.msg_type {
+                MessageType::MsgSnapshot => self.transfers.begin(message, ctx),
+                MessageType::MsgAppend => {
+                    let message = ctx.message(Body::Raft(Box::new(message)));
+                    ctx.out.early_sends.push((to, message));
+                }
+                _ => ctx.send(to, Body::Raft(Box::new(message))),
+            }
+        }
+    }
+
+    fn apply_all(&mut self, entries: Vec<eraftpb::Entry>, ctx: &mut Context<'_>) {
+        for entry in entries {
+            assert_eq!(
+                entry.index,
+                self.applied + 1,
+                "invariant: entries are carried out in order, each once"
+            );
+            match entry.entry_type {
+                EntryType::EntryNormal => self.apply_command(&entry, ctx),
+                _ => self.apply_membership(&entry, ctx),
+            }
+            self.applied = entry.index;
+            self.applied_term = entry.term;
+            if let Some(state) = &self.state {
+                let (revision, state_hash) = (Revision(entry.index), state.hash());
+                ctx.event(Event::Applied { revision, term: entry.term, state_hash });
+            }
+        }
+    }
+
+    fn apply_command(&mut self, entry: &eraftpb::Entry, ctx: &mut Context<'_>) {
+        let Some(state) = &mut self.state else {
+            unreachable!("invariant: entries follow a snapshot, which brings the state");
+        };
+        let revision = Revision(entry.index);
+        let mut answer = None;
+        if entry.data.is_empty() {
+            state.revision = revision;
+        } else {
+            // Every proposal was encoded by a leader's own hand and has passed checksums on its way.
+            let command = match codec::decode_command(&entry.data) {
+                Ok(command) => command,
+                Err(error) => panic!("the committed command {revision} is not understood: {error}"),
+            };
+            let hosts_before = state.hosts.len();
+            let applied = state.apply(revision, &command);
+            answer = applied.answer;
+            self.directory_changed |= hosts_before != state.hosts.len()
+                || matches!(command.action, crate::command::Action::AddHost { .. });
+            if let Some(office) = &mut self.office {
+                office.untidy = true;
+                self.touched.extend(applied.touched);
+            }
+        }
+        self.resolve_at(entry, answer, ctx);
+    }
+
+    /// Answers whoever waits for this entry, if it is the one this leader proposed.
+    fn resolve_at(
+        &mut self,
+        entry: &eraftpb::Entry,
+        answer: Option<crate::state::sessions::Answer>,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(office) = self.office.as_mut().filter(|office| office.term == entry.term) else { return };
+        let Some(proposal) = office.proposals.pop_front_if(|first| first.index == entry.index) else {
+            return;
+        };
+        self.resolve(proposal.purpose, answer, ctx);
+    }
+
+    fn apply_membership(&mut self, entry: &eraftpb::Entry, ctx: &mut Context<'_>) {
+        let change = match codec::decode_conf_change(&entry.data) {
+            Ok(change) => change,
+            Err(error) => {
+                panic!("the committed membership change {} is not understood: {error}", entry.index)
+            }
+        };
+        if let Some(state) = &mut self.state {
+            state.revision = Revision(entry.index);
+        }
+        self.hold_all = true;
+        // A change that no longer fits (another one came between) changes nothing, on every replica alike.
+        let Ok(conf) = self.consensus.raw().apply_conf_change(&change) else { return };
+        let new = from_conf_state(&conf);
+        let old = self.consensus.log().membership().clone();
+        if !new.voters_outgoing.is_empty() {
+            ctx.hit(Probe::JointEntered);
+        }
+        if new.voters.contains(&ctx.id()) && !old.voters.contains(&ctx.id()) {
+            ctx.hit(Probe::Promoted);
+        }
+        if old.voters_outgoing.contains(&ctx.id()) && !new.voters.contains(&ctx.id()) {
+            ctx.hit(Probe::Demoted);
+        }
+        // raft-rs refuses a snapshot on a member that the snapshot does not know of.
+        self.snapshot_wanted |= new.learners.iter().any(|node| !old.learners.contains(node));
+        ctx.event(Event::MembershipChanged {
+            voters: new.voters.clone(),
+            outgoing: new.voters_outgoing.clone(),
+            learners: new.learners.clone(),
+        });
+        self.consensus.raw().mut_store().set_membership(new);
+        self.directory_changed = true;
+        if let Some(office) = &mut self.office {
+            office.untidy = true;
+            office.leases.members_changed();
+        }
+    }
+
+    fn restore(&mut self, snapshot: Snapshot, ctx: &mut Context<'_>) {
+        // Checked before raft-rs saw the message.
+        let state = match codec::decode_state(&snapshot.data) {
+            Ok(state) => state,
+            Err(error) => panic!("the snapshot of index {} is not understood: {error}", snapshot.index),
+        };
+        ctx.hit(Probe::SnapshotRestored);
+        ctx.event(Event::Restored { revision: Revision(snapshot.index), state_hash: state.hash() });
+        self.applied = snapshot.index;
+        self.applied_term = snapshot.term;
+        self.state = Some(state);
+        self.directory_changed = true;
+        self.hold_all = true;
+        ctx.out.writes.append.clear();
+        ctx.out.writes.snapshot = Some(snapshot.clone());
+        ctx.out.writes.snapshot_resets_log = true;
+        self.consensus.raw().mut_store().restore(snapshot);
+    }
+
+    /// Writes a snapshot when enough was carried out since the last, or a newcomer needs one.
+    fn compact(&mut self, ctx: &mut Context<'_>) {
+        let (every, keep) = (ctx.me.config.raft.snapshot_every, ctx.me.config.raft.keep_entries);
+        let since = self.applied - self.consensus.log().snapshot_index().min(self.applied);
+        let wanted = std::mem::take(&mut self.snapshot_wanted) && since > 0;
+        if (since < every && !wanted) || ctx.out.writes.snapshot.is_some() {
+            return;
+        }
+        let Some(state) = &self.state else { return };
+        let membership = self.consensus.log().membership().clone();
+        if !membership.voters_outgoing.is_empty() {
+            ctx.hit(Probe::SnapshotInJoint);
+        }
+        let data = codec::encode_state(state);
+        let snapshot = Snapshot { index: self.applied, term: self.applied_term, membership, data };
+        ctx.hit(Probe::Compacted);
+        ctx.event(Event::Compacted { revision: Revision(self.applied) });
+        ctx.out.writes.snapshot = Some(snapshot.clone());
+        self.consensus.raw().mut_store().compact(snapshot, keep);
+    }
+
+    /// Takes up or closes the office when leadership came or went.
+    pub(super) fn observe_role(&mut self, ctx: &mut Context<'_>) {
+        let term = self.consensus.term();
+        let leads = self.consensus.is_leader();
+        if self.office.as_ref().is_some_and(|office| !leads || office.term != term)
+            && let Some(office) = self.office.take()
+        {
+            office.close(ctx);
+            self.transfers.deposed();
+            ctx.event(Event::LostLeadership { term });
+        }
+        if leads && self.office.is_none() {
+            ctx.hit(Probe::Elected);
+            ctx.event(Event::BecameLeader { term });
+            let mut office = Office::new(term, ctx.now.boot);
+            if let Some(state) = &self.state {
+                office.leases.adopt_hosts(state, ctx.now.boot);
+            }
+            if !self.consensus.log().membership().voters_outgoing.is_empty() {
+                ctx.hit(Probe::JointLeftByAnother);
+            }
+            self.office = Some(office);
+        }
+    }
+
+    fn finish_turn(&mut self, ctx: &mut Context<'_>) {
+        let me = ctx.id();
+        let membership = self.consensus.log().membership();
+        let alone = |half: &[NodeId]| half.iter().all(|node| *node == me);
+        if self.hold_all || (alone(&membership.voters) && alone(&membership.voters_outgoing)) {
+            // In front, as raft-rs ordered them.
+            let mut held = std::mem::take(&mut ctx.out.early_sends);
+            held.append(&mut ctx.out.sends);
+            ctx.out.sends = held;
+        }
+        self.hold_all = false;
+        if self.is_leader() && !membership.voters.contains(&me) && membership.voters_outgoing.is_empty() {
+            self.consensus.step_down();
+            self.observe_role(ctx);
+        }
+        let touched = std::mem::take(&mut self.touched);
+        if self.office.is_some() {
+            self.nudge(&touched, ctx);
+        }
+        if std::mem::take(&mut self.directory_changed)
+            && let Some(state) = &self.state
+        {
+            ctx.out.directory = Some(state.directory(self.voters()));
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The leader at work: clients' requests, heartbeats, joins, and what it does of its own accord.
+
+use std::sync::Arc;
+
+use super::Controller;
+use super::members::{self, Candidate};
+use super::office::{Proposal, Purpose, Round, TIDY_EVERY};
+use crate::codec;
+use crate::command::{Action, Command, HostSpec, Place};
+use crate::context::{Asker, Context};
+use crate::effects::Event;
+use crate::error::RequestError;
+use crate::ids::{Incarnation, NodeId, RequestId, Revision};
+use crate::message::{Body, Heartbeat};
+use crate::probes::Probe;
+use crate::request::{Read, Reply, Request, Response, Write};
+use crate::spec::{Wanted, validate_labels};
+use crate::state::apply::fingerprint;
+use crate::state::scheduler::Promised;
+use crate::state::sessions::{Answer, Lookup};
+use crate::time::Time;
+
+/// How often a decision that no longer fits is taken anew for one request.
+const TRIES_MAX: u32 = 5;
+/// VMs assigned by one command at most.
+const MOVES_MAX: usize = 64;
+/// A learner this close behind the leader counts as caught up.
+const LAG_MAX: u64 = 64;
+
+/// A remembered or new answer as a client sees it.
+pub(super) fn reply(answer: Answer) -> Reply {
+    answer.map(|(revision, generation)| Response::Written { revision, generation })
+}
+
+impl Controller {
+    /// A client's request, here at the leader.
+    pub(crate) fn request(&mut self, asker: Asker, request: Request, ctx: &mut Context<'_>) {
+        let max = ctx.me.config.limits.requests_max;
+        let Some(office) = &mut self.office else { return ctx.answer(asker, Err(RequestError::NoLeader)) };
+        if office.proposals.len() + office.reads.len() >= max {
+            let what = "the leader's queue of requests".into();
+            return ctx.answer(asker, Err(RequestError::Overloaded { what, max: max as u64 }));
+        }
+        match request {
+            Request::Write { id, write } => self.write(asker, id, Arc::new(write), 0, ctx),
+            Request::Read { read, .. } => {
+                #[cfg(feature = "planted")]
+                if ctx.planted(crate::planted::Planted::ReadIndexSkipped) {
+                    let reply = self.read(&read, ctx);
+                    return ctx.answer(asker, reply);
+                }
+                office.reads.waiting.push((asker, read));
+            }
+            Request::TransferLeader { to } => {
+                let reply = self.hand_over(to, ctx);
+                ctx.answer(asker, reply);
+            }
+        }
+    }
+
+    fn write(&mut self, asker: Asker, id: RequestId, write: Arc<Write>, tries: u32, ctx: &mut Context<'_>) {
+        let Some(state) = &self.state else { return ctx.answer(asker, Err(RequestError::NoLeader)) };
+        match state.sessions.lookup(id, fingerprint(&write)) {
+            Lookup::New => {}
+            Lookup::Answered(answer) => {
+                ctx.hit(Probe::RetryAnswered);
+                return ctx.answer(asker, reply(answer));
+            }
+            Lookup::Refused(error) => return ctx.answer(asker, Err(error)),
+        }
+        if let Write::CreateVm { spec, .. } = &*write
+            && let Err(reason) = spec.validate()
+        {
+            return ctx.answer(asker, Err(RequestError::BadSpec { reason }));
+        }
+        let place = self.place(&write);
+        let action = Action::Client { id, write: Write::clone(&write), place };
+        if !self.propose(action, Purpose::Client { asker, id, write, tries }, ctx) {
+            ctx.hit(Probe::ProposalDropped);
+            let what = "the log's pipe of uncommitted commands".into();
+            let max = ctx.me.config.raft.uncommitted_bytes_max;
+            ctx.answer(asker, Err(RequestError::Overloaded { what, max }));
+        }
+    }
+
+    fn place(&self, write: &Write) -> Place {
+        let (Write::StartVm { name, .. }, Some(state)) = (write, &self.state) else { return Place::Unneeded };
+        match state.vms.get(name) {
+            Some(vm) if vm.wanted == Wanted::Stopped && vm.assigned.is_none() => {
+                match state.place(&vm.spec, &Promised::new()) {
+                    Ok(node) => Place::On(node),
+                    Err(hosts) => Place::Nowhere(hosts),
+                }
+            }
+            _ => Place::Unneeded,
+        }
+    }
+
+    /// Puts a command into the log; whether the log took it.
+    fn propose(&mut self, action: Action, purpose: Purpose, ctx: &mut Context<'_>) -> bool {
+        let Some(office) = &mut self.office else { return false };
+        let data = codec::encode_command(&Command { at: ctx.now.wall, action });
+        match self.consensus.propose(data.into()) {
+            Some(index) => {
+                office.proposals.push_back(Proposal { index, purpose });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A command of this leader was carried out.
+    pub(super) fn resolve(&mut self, purpose: Purpose, answer: Option<Answer>, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        if let Purpose::Client { asker, id, write, tries } = purpose {
+            return self.resolve_client(asker, id, write, tries, answer, ctx);
+        }
+        let Some(office) = &mut self.office else { return };
+        match purpose {
+            Purpose::Client { .. } => {}
+            Purpose::Join { node } => {
+                office.leases.lease_from(node, now);
+                self.welcome(node, ctx);
+            }
+            Purpose::Drop { node } => {
+                office.dropping = false;
+                office.leases.forget(node);
+            }
+            Purpose::Lose { node } => {
+                office.leases.given_up(node);
+                ctx.hit(Probe::HostLost);
+                ctx.event(Event::HostLost { node });
+            }
+            Purpose::Regain { node } => {
+                office.leases.regained(node, now);
+                ctx.hit(Probe::HostRegained);
+            }
+            Purpose::Report { node } => office.leases.reported(node),
+            Purpose::Assign => {
+                office.assigning = false;
+                ctx.hit(Probe::VmMoved);
+            }
+        }
+    }
+
+    fn resolve_client(
+        &mut self,
+        asker: Asker,
+        id: RequestId,
+        write: Arc<Write>,
+        tries: u32,
+        answer: Option<Answer>,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(answer) = answer else {
+            ctx.hit(Probe::Replanned);
+            if tries < TRIES_MAX {
+                return self.write(asker, id, write, tries + 1, ctx);
+            }
+            let what = "the scheduler's number of tries".into();
+            return ctx.answer(asker, Err(RequestError::Overloaded { what, max: u64::from(TRIES_MAX) }));
+        };
+        match &answer {
+            Err(RequestError::NoRoom { .. }) => ctx.hit(Probe::NoRoom),
+            Err(RequestError::GenerationConflict { .. }) => ctx.hit(Probe::GenerationConflict),
+            Err(RequestError::SessionExpired { .. }) => ctx.hit(Probe::SessionExpired),
+            _ => {}
+        }
+        ctx.answer(asker, reply(answer));
+    }
+
+    /// An agent's heartbeat, here at the leader.
+    pub(crate) fn heartbeat(&mut self, from: NodeId, beat: &Heartbeat, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        let Some(host) = state.hosts.get(&from) else { return };
+        if !office.leases.heard(from, beat, state, ctx.now.boot) {
+            return;
+        }
+        if host.lost {
+            if office.leases.begin_regain(from)
+                && !self.propose(Action::RegainHost { node: from }, Purpose::Regain { node: from }, ctx)
+            {
+                self.unpropose(&Purpose::Regain { node: from }, ctx);
+            }
+            return;
+        }
+        #[cfg(feature = "planted")]
+        if ctx.planted(crate::planted::Planted::LeaseWithoutQuorum) {
+            let voters = &self.consensus.log().membership().voters;
+            for beat in office.leases.take_pending() {
+                office.leases.grant(beat, state, voters, ctx);
+            }
+        }
+        let reports = office.leases.news(from, &beat.reports, state);
+        if !reports.is_empty()
+            && !self.propose(Action::Report { node: from, reports }, Purpose::Report { node: from }, ctx)
+        {
+            self.unpropose(&Purpose::Report { node: from }, ctx);
+        }
+    }
+
+    /// The log did not take it: it may be proposed again later.
+    fn unpropose(&mut self, purpose: &Purpose, ctx: &mut Context<'_>) {
+        ctx.hit(Probe::ProposalDropped);
+        let Some(office) = &mut self.office else { return };
+        match purpose {
+            Purpose::Regain { node } => office.leases.regain_dropped(*node),
+            Purpose::Report { node } => office.leases.reported(*node),
+            Purpose::Lose { node } => office.leases.spare(*node),
+            Purpose::Assign => office.assigning = false,
+            Purpose::Drop { .. } => office.dropping = false,
+            Purpose::Client { .. } | Purpose::Join { .. } => {}
+        }
+    }
+
+    /// A node asks to become a member, here at the leader.
+    pub(crate) fn join(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        spec: HostSpec,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(state) = &self.state else { return };
+        if let Err(reason) = validate_labels(&spec.labels) {
+            return ctx.send(from, Body::Refused { reason });
+        }
+        let known = state.hosts.get(&from);
+        let foreign = known.is_some_and(|host| host.incarnation != incarnation);
+        if foreign || state.removed.contains(&from) {
+            ctx.hit(Probe::IdentityRefused);
+            let reason = RequestError::IdTaken { node: from }.to_string();
+            return ctx.send(from, Body::Refused { reason });
+        }
+        let fits = |host: &crate::state::Host| host.spec == spec || !spec.capacity.holds(host.used);
+        if known.is_some_and(fits) {
+            return self.welcome(from, ctx);
+        }
+        let under_way =
+            |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { node } if node == from);
+        if !self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
+            let action = Action::AddHost { node: from, incarnation, host: spec };
+            self.propose(action, Purpose::Join { node: from }, ctx);
+        }
+    }
+
+    fn welcome(&self, node: NodeId, ctx: &mut Context<'_>) {
+        let Some(state) = &self.state else { return };
+        if state.hosts.contains_key(&node) {
+            let members = state.directory(&self.consensus.log().membership().voters);
+            ctx.send(node, Body::Joined { members });
+        }
+    }
+
+    /// Begins to confirm leadership for what waits for it, unless a confirmation is under way.
+    pub(super) fn begin_round(&mut self, ctx: &mut Context<'_>) {
+        let Some(office) = &mut self.office else { return };
+        let due = office.leases.serve_at().is_some_and(|at| at <= ctx.now.boot);
+        if office.reads.under_way.is_some() || (!due && office.reads.waiting.is_empty()) {
+            return;
+        }
+        if self.applied_term != office.term {
+            ctx.hit(Probe::ReadBeforeFirstCommit);
+            return;
+        }
+        let context = office.reads.next_context();
+        if !self.consensus.confirm(context) {
+            office.leases.postpone(ctx.now.boot);
+            return;
+        }
+        let reads = std::mem::take(&mut office.reads.waiting);
+        let beats = office.leases.take_pending();
+        office.reads.under_way = Some(Round { context, reads, beats });
+    }
+
+    /// A quorum has confirmed the round `context`, and everything committed before it began is carried out.
+    pub(super) fn end_round(&mut self, context: u64, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        let Some(round) = office.reads.under_way.take_if(|round| round.context == context) else { return };
+        let voters = &self.consensus.log().membership().voters;
+        for beat in round.beats {
+            office.leases.grant(beat, state, voters, ctx);
+        }
+        for (asker, read) in round.reads {
+            let reply = self.read(&read, ctx);
+            ctx.answer(asker, reply);
+        }
+    }
+
+    /// Looks at this replica's state as it is.
+    pub(crate) fn read(&self, read: &Read, ctx: &Context<'_>) -> Reply {
+        let Some(state) = &self.state else { return Err(RequestError::NoLeader) };
+        let revision = state.revision;
+        match read {
+            Read::GetVm { name } => match state.vms.get(name) {
+                Some(vm) => Ok(Response::Vm { revision, vm: Box::new(self.explain(vm.view())) }),
+                None => Err(RequestError::VmUnknown { name: name.clone() }),
+            },
+            Read::ListVms => {
+                let vms = state.vms.values().map(|vm| self.explain(vm.view())).collect();
+                Ok(Response::Vms { revision, vms })
+            }
+            Read::ClusterStatus => Ok(Response::Cluster(Box::new(self.cluster_view(state, ctx)))),
+        }
+    }
+
+    /// Says of a VM that waits for a host what each host lacks.
+    fn explain(&self, mut vm: crate::request::VmView) -> crate::request::VmView {
+        if vm.wanted == Wanted::Running
+            && vm.assigned.is_none()
+            && let Some(state) = &self.state
+            && let Err(hosts) = state.place(&vm.spec, &Promised::new())
+        {
+            vm.reason = RequestError::NoRoom { name: vm.name.clone(), hosts }.to_string();
+        }
+        vm
+    }
+
+    /// Does what the state calls for: gives up silent hosts, places VMs, sees to the members.
+    pub(super) fn tidy(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        self.give_up_silent_hosts(ctx);
+        let Some(office) = &mut self.office else { return };
+        if !office.untidy && now < office.tidy_at {
+            return;
+        }
+        office.untidy = false;
+        office.tidy_at = now + TIDY_EVERY;
+        if self.applied_term != office.term {
+            return;
+        }
+        self.assign_unplaced(ctx);
+        self.drop_leaving_hosts(ctx);
+        self.tend_members(ctx);
+    }
+
+    fn give_up_silent_hosts(&mut self, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        let now = ctx.now.boot;
+        let expired = office.leases.expired(state, &state.settings, now);
+        for node in expired {
+            if let Some(office) = &mut self.office {
+                office.leases.condemn(node, now);
+            }
+            if !self.propose(Action::LoseHost { node }, Purpose::Lose { node }, ctx) {
+                self.unpropose(&Purpose::Lose { node }, ctx);
+            }
+        }
+    }
+
+    fn assign_unplaced(&mut self, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        if office.assigning || !state.has_unplaced() {
+            return;
+        }
+        let moves = state.place_unplaced(MOVES_MAX);
+        if moves.is_empty() {
+            return;
+        }
+        office.assigning = true;
+        if !self.propose(Action::Assign { moves }, Purpose::Assign, ctx) {
+            self.unpropose(&Purpose::Assign, ctx);
+        }
+    }
+
+    fn drop_leaving_hosts(&mut self, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        if office.dropping {
+            return;
+        }
+        let membership = self.consensus.log().membership();
+        let gone = |node: &NodeId| {
+            !membership.voters.contains(node)
+                && !membership.voters_outgoing.contains(node)
+                && !membership.learners.contains(node)
+                && !membership.learners_next.contains(node)
+        };
+        let leaving =
+            state.hosts.iter().find(|(node, host)| host.leaving && host.vms.is_empty() && gone(node));
+        if let Some((node, _)) = leaving {
+            let node = *node;
+            office.dropping = true;
+            if !self.propose(Action::DropHost { node }, Purpose::Drop { node }, ctx) {
+                self.unpropose(&Purpose::Drop { node }, ctx);
+            }
+        }
+    }
+
+    fn tend_members(&mut self, ctx: &mut Context<'_>) {
+        let Some(state) = &self.state else { return };
+        if self.consensus.change_pending() {
+            return;
+        }
+        let last = self.consensus.last_index();
+        let candidate = |(node, host): (&NodeId, &crate::state::Host)| Candidate {
+            node: *node,
+            healthy: !host.lost,
+            leaving: host.leaving,
+            caught_up: self
+                .consensus
+                .progress(*node)
+                .is_some_and(|p| p.matched + LAG_MAX >= last && p.matched > 0),
+        };
+        let candidates: Vec<_> = state.hosts.iter().map(candidate).collect();
+        let membership = self.consensus.log().membership();
+        match members::plan(ctx.id(), membership, &candidates, state.settings.voters_max) {
+            Some(members::Step::Change(change)) => {
+                if !self.consensus.propose_change(change) {
+                    ctx.hit(Probe::ProposalDropped);
+                }
+            }
+            Some(members::Step::HandOver(to)) => self.consensus.transfer_leader(to),
+            None => {}
+        }
+    }
+
+    /// Begins to hand leadership to `to`, or to the voter whose log is longest.
+    pub(crate) fn hand_over(&mut self, to: Option<NodeId>, ctx: &mut Context<'_>) -> Reply {
+        let me = ctx.id();
+        let others = self.consensus.log().membership().voters.iter().filter(|node| **node != me);
+        let able = |node: &&NodeId| self.consensus.progress(**node).is_some_and(|p| p.recent_active);
+        let best = others.filter(able).max_by_key(|node| {
+            let matched = self.consensus.progress(**node).map_or(0, |p| p.matched);
+            (matched, std::cmp::Reverse(**node))
+        });
+        let voters = &self.consensus.log().membership().voters;
+        let to = match to {
+            Some(node) if !voters.contains(&node) => return Err(RequestError::NotAVoter { node }),
+            Some(node) => node,
+            None => *best.ok_or(RequestError::LastVoter { node: me })?,
+        };
+        if to != me {
+            ctx.hit(Probe::LeadershipHandedOver);
+            self.consensus.transfer_leader(to);
+        }
+        Ok(Response::Transferring { to })
+    }
+
+    /// Asks the hosts whose sets changed for a heartbeat, to hand them the new set.
+    pub(super) fn nudge(&self, touched: &[NodeId], ctx: &mut Context<'_>) {
+        for node in touched {
+            if self.state.as_ref().is_some_and(|state| state.hosts.get(node).is_some_and(|host| !host.lost)) {
+                ctx.send(*node, Body::Nudge);
+            }
+        }
+    }
+
+    /// The revision of this replica's state, if it has one.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        self.state.as_ref().map(|state| state.revision)
+    }
+
+    /// When the office wants to be looked at.
+    pub(super) fn office_deadline(&self) -> Option<Time> {
+        let office = self.office.as_ref()?;
+        let mut at = office.tidy_at.min(office.leases.quiet_until());
+        if office.reads.under_way.is_none()
+            && self.applied_term == office.term
+            && let Some(serve_at) = office.leases.serve_at()
+        {
+            at = at.min(serve_at);
+        }
+        Some(at)
+    }
+}

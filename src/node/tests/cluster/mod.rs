@@ -1,0 +1,351 @@
+//! A few nodes in one process, driven step by step: messages take 1 ms, writes are durable at once, and the hypervisor
+//! starts and stops at once and keeps deadlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use blixard_node::command::HostSpec;
+use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::effects::{Effects, Event};
+use blixard_node::hypervisor::{
+    Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
+};
+use blixard_node::ids::{ClientId, ClusterId, NodeId, OpId, RequestId, Revision, Ticket};
+use blixard_node::input::Input;
+use blixard_node::message::{Body, Message};
+use blixard_node::request::{Reply, Request, Write};
+use blixard_node::spec::{FailoverPolicy, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::stored::Stored;
+use blixard_node::time::{Duration, Now, Time, WallMs};
+use blixard_node::{Node, bootstrap};
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+pub struct Machine {
+    pub node: Option<Node>,
+    pub disk: Stored,
+    pub runs: BTreeMap<Run, Time>,
+    config: NodeConfig,
+    lives: u64,
+}
+
+pub struct Cluster {
+    pub now: Time,
+    pub machines: BTreeMap<u64, Machine>,
+    queue: BTreeMap<(Time, u64), (u64, Input)>,
+    sequence: u64,
+    /// Links that are cut, one way.
+    pub cut: BTreeSet<(u64, u64)>,
+    /// Kinds of messages held back, with what was held.
+    pub hold: Option<(u64, u64, &'static str)>,
+    pub held: Vec<(u64, Message)>,
+    pub replies: BTreeMap<u64, Reply>,
+    tickets: u64,
+    requests: u64,
+    seed: u64,
+    pub log: String,
+    pub tell: bool,
+    pub raft: RaftConfig,
+}
+
+pub fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
+    let labels = [("hypervisor.simulated".to_owned(), "true".to_owned())].into();
+    NodeConfig {
+        id: NodeId(id),
+        host: HostSpec {
+            address: format!("host{id}:7001"),
+            capacity: Resources { vcpus: 4, memory_mib: 4096 },
+            labels,
+        },
+        peers: peers.iter().map(|peer| (NodeId(*peer), format!("host{peer}:7001"))).collect(),
+        raft: raft.clone(),
+        limits: Limits::default(),
+        #[cfg(feature = "planted")]
+        planted: blixard_node::planted::Planted::None,
+    }
+}
+
+pub fn spec() -> Arc<VmSpec> {
+    Arc::new(VmSpec {
+        resources: Resources { vcpus: 1, memory_mib: 512 },
+        requires: BTreeMap::new(),
+        restart: RestartPolicy::Always,
+        failover: FailoverPolicy::Move,
+        local_volume: false,
+        hypervisor: "simulated".into(),
+        payload: String::new(),
+    })
+}
+
+impl Cluster {
+    pub fn new(seed: u64, raft: RaftConfig) -> Self {
+        let mut cluster = Self {
+            now: Time(0),
+            machines: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            cut: BTreeSet::new(),
+            hold: None,
+            held: Vec::new(),
+            replies: BTreeMap::new(),
+            tickets: 0,
+            requests: 0,
+            seed,
+            log: String::new(),
+            tell: false,
+            raft,
+        };
+        let first = config(1, &cluster.raft, &[]);
+        let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
+        cluster
+            .machines
+            .insert(1, Machine { node: None, disk, runs: BTreeMap::new(), config: first, lives: 0 });
+        cluster.open(1);
+        cluster
+    }
+
+    pub fn add(&mut self, id: u64) {
+        let config = config(id, &self.raft, &[1]);
+        let disk = Stored::default();
+        self.machines.insert(id, Machine { node: None, disk, runs: BTreeMap::new(), config, lives: 0 });
+        self.open(id);
+    }
+
+    pub fn open(&mut self, id: u64) {
+        let now = self.clock();
+        let seed = self.seed;
+        let machine = self.machines.get_mut(&id).unwrap();
+        machine.lives += 1;
+        let seed = seed ^ (id << 32) ^ machine.lives;
+        let node = Node::open(machine.config.clone(), seed, machine.disk.clone(), now).unwrap();
+        machine.node = Some(node);
+    }
+
+    pub fn crash(&mut self, id: u64) {
+        self.machines.get_mut(&id).unwrap().node = None;
+        self.queue.retain(|_, (to, input)| *to != id || !matches!(input, Input::HypervisorDone { .. }));
+    }
+
+    fn clock(&self) -> Now {
+        Now { boot: self.now, wall: WallMs(self.now.0 / 1_000_000) }
+    }
+
+    pub fn node(&self, id: u64) -> &Node {
+        self.machines[&id].node.as_ref().unwrap()
+    }
+
+    pub fn leader(&self) -> Option<u64> {
+        let leads = |machine: &Machine| machine.node.as_ref().is_some_and(|node| node.consensus().is_leader);
+        self.machines.iter().filter(|(_, machine)| leads(machine)).map(|(id, _)| *id).next()
+    }
+
+    fn post(&mut self, at: Time, to: u64, input: Input) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), (to, input));
+    }
+
+    pub fn ask(&mut self, id: u64, request: Request) -> u64 {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.turn(id, Input::Request { ticket: Ticket(ticket), request: Box::new(request) });
+        ticket
+    }
+
+    pub fn next_id(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId { client: ClientId(1), sequence: self.requests, born: Revision(0) }
+    }
+
+    pub fn write(&mut self, id: u64, write: Write) -> u64 {
+        let request = self.next_id();
+        self.ask(id, Request::Write { id: request, write })
+    }
+
+    /// Writes at the leader and waits for the answer.
+    pub fn done(&mut self, write: Write) -> Reply {
+        let leader = self.leader().expect("a leader");
+        let ticket = self.write(leader, write);
+        self.run(Duration::from_millis(100));
+        self.replies.get(&ticket).cloned().expect("an answer")
+    }
+
+    pub fn turn(&mut self, id: u64, input: Input) {
+        let now = self.clock();
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        let Some(node) = &mut machine.node else { return };
+        let mut out = Effects::default();
+        node.step(now, input, &mut out);
+        node.settle(now, &mut out);
+        node.check();
+        machine.disk.apply(&out.writes);
+        self.release(id, out);
+    }
+
+    fn release(&mut self, id: u64, out: Effects) {
+        for event in &out.events {
+            self.tell_event(id, event);
+        }
+        for (to, message) in out.early_sends.into_iter().chain(out.sends) {
+            self.send(id, to.0, message);
+        }
+        for (ticket, reply) in out.replies {
+            self.replies.insert(ticket.0, reply);
+        }
+        for (op, request) in out.hypervisor {
+            self.hypervise(id, op, request);
+        }
+    }
+
+    fn send(&mut self, from: u64, to: u64, message: Message) {
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        if self.hold == Some((from, to, kind(&message.body))) {
+            self.held.push((to, message));
+            return;
+        }
+        self.post(self.now + LATENCY, to, Input::Deliver(Box::new(message)));
+    }
+
+    /// Lets held messages go now.
+    pub fn let_go(&mut self) {
+        self.hold = None;
+        for (to, message) in std::mem::take(&mut self.held) {
+            self.post(self.now + LATENCY, to, Input::Deliver(Box::new(message)));
+        }
+    }
+
+    fn hypervise(&mut self, id: u64, op: OpId, request: HypervisorRequest) {
+        let now = self.now;
+        let runs = &mut self.machines.get_mut(&id).unwrap().runs;
+        let result = match request {
+            HypervisorRequest::Prepare { .. } => Ok(Done::Prepared),
+            HypervisorRequest::Start { run, deadline, .. } => {
+                match runs.keys().find(|other| other.vm == run.vm) {
+                    Some(other) => Err(HypervisorError::AlreadyRunning { epoch: other.epoch }),
+                    None if deadline <= now => Err(HypervisorError::DeadlinePassed),
+                    None => {
+                        runs.insert(run, deadline);
+                        self.note(&format!("{} starts", told(id, run)));
+                        Ok(Done::Started)
+                    }
+                }
+            }
+            HypervisorRequest::Stop { run, .. } | HypervisorRequest::Kill { run } => {
+                if runs.remove(&run).is_some() {
+                    self.note(&format!("{} stops", told(id, run)));
+                }
+                Ok(Done::Stopped)
+            }
+            HypervisorRequest::Extend { runs: which, deadline } => {
+                for run in which {
+                    runs.entry(run).and_modify(|old| *old = (*old).max(deadline));
+                }
+                return;
+            }
+            HypervisorRequest::List => {
+                let view = |run: &Run| RunView { run: *run, state: RunState::Running };
+                Ok(Done::Listed(runs.keys().map(view).collect()))
+            }
+        };
+        self.post(now + LATENCY, id, Input::HypervisorDone { op, result });
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let queued = self.queue.keys().next().map(|(at, _)| *at);
+            let wakes = self.machines.values().filter_map(|machine| machine.node.as_ref()?.deadline());
+            let deadlines = self.machines.values().flat_map(|machine| machine.runs.values().copied());
+            let Some(at) = queued.into_iter().chain(wakes).chain(deadlines).min() else { break };
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.kill_overdue();
+            if let Some(((_, _), (to, input))) =
+                self.queue.first_entry().filter(|e| e.key().0 <= self.now).map(|e| e.remove_entry())
+            {
+                self.turn(to, input);
+                continue;
+            }
+            let due = |machine: &Machine| {
+                machine.node.as_ref().and_then(Node::deadline).is_some_and(|deadline| deadline <= self.now)
+            };
+            let ids: Vec<_> = self.machines.iter().filter(|(_, m)| due(m)).map(|(id, _)| *id).collect();
+            for id in ids {
+                self.turn(id, Input::Wake);
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn kill_overdue(&mut self) {
+        let now = self.now;
+        let mut dead = Vec::new();
+        for (id, machine) in &mut self.machines {
+            let over: Vec<_> =
+                machine.runs.iter().filter(|(_, end)| **end <= now).map(|(run, _)| *run).collect();
+            for run in over {
+                machine.runs.remove(&run);
+                dead.push((*id, run));
+            }
+        }
+        for (id, run) in dead {
+            self.note(&format!("{} dies at its deadline", told(id, run)));
+            let event = VmEvent::Exited(Exit::DeadlinePassed);
+            self.post(now + LATENCY, id, Input::HypervisorEvent { run, event });
+        }
+    }
+
+    /// The hosts on which a VM of that name runs.
+    pub fn running(&self) -> Vec<(u64, Run)> {
+        self.machines.iter().flat_map(|(id, machine)| machine.runs.keys().map(|run| (*id, *run))).collect()
+    }
+
+    pub fn note(&mut self, text: &str) {
+        if self.tell {
+            let _ = writeln!(self.log, "{:>9}ms  {text}", self.now.0 / 1_000_000);
+        }
+    }
+
+    fn tell_event(&mut self, id: u64, event: &Event) {
+        let text = match event {
+            Event::Applied { .. } => return,
+            Event::BecameLeader { term } => format!("n{id} leads term {term}"),
+            Event::LostLeadership { term } => format!("n{id} leads no more, term {term}"),
+            Event::Restored { revision, .. } => format!("n{id} takes the snapshot {revision}"),
+            Event::Compacted { revision } => format!("n{id} writes the snapshot {revision}"),
+            Event::MembershipChanged { voters, outgoing, learners } => {
+                format!("n{id} voters {voters:?} outgoing {outgoing:?} learners {learners:?}")
+            }
+            Event::HostLost { node } => format!("n{id} gives {node} up"),
+            Event::LeaseExpired => format!("n{id} lease over"),
+            Event::StaleSetRefused { at, got } => format!("n{id} at {at} refuses the set of {got}"),
+            Event::Refused { .. } => format!("n{id} is refused"),
+            Event::Joined => format!("n{id} is a member"),
+            Event::Retired => format!("n{id} may end"),
+        };
+        self.note(&text);
+    }
+}
+
+fn told(host: u64, run: Run) -> String {
+    format!("host {host}: {} {}", run.vm, run.epoch)
+}
+
+pub fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::Raft(_) => "raft",
+        Body::SnapshotChunk(_) | Body::SnapshotAck { .. } => "snapshot",
+        Body::Heartbeat(_) => "heartbeat",
+        Body::HeartbeatAck(_) => "ack",
+        _ => "other",
+    }
+}
+
+pub fn name(text: &str) -> VmName {
+    VmName::new(text).unwrap()
+}

@@ -59,12 +59,8 @@ section! {
         chunk_bytes: u64 = 4_096,
         /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
         lease_ttl: Duration = Settings::default().lease_ttl,
-        /// How often an agent sends a heartbeat.
-        heartbeat_every: Duration = Settings::default().heartbeat_every,
         /// How long a hypervisor may take to kill a VM whose deadline has passed.
         kill_grace: Duration = Settings::default().kill_grace,
-        /// How long a guest may take to power off when it is stopped.
-        stop_grace: Duration = Settings::default().stop_grace,
         /// The drift between two clocks that the cluster's settings allow for, in parts per million.
         drift_bound_ppm: u64 = Settings::default().clock_drift_ppm as u64,
         /// The most client sessions remembered.

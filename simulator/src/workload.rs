@@ -284,10 +284,10 @@ impl Workload {
         }
         if let Some(operation) = step.finished {
             self.count(&operation);
-            out.finished.push(operation);
             let client = &mut self.clients[number];
-            let rest = think(&self.config, client.rng());
-            client.rest(now + rest);
+            let interval = think(&self.config, client.rng());
+            client.rest((operation.invoked.at + interval).max(now));
+            out.finished.push(operation);
             if self.stopped {
                 client.retire();
             }
@@ -347,8 +347,8 @@ pub fn kind_of(request: &Request) -> &'static str {
     }
 }
 
-/// The pause of one client between two operations: such that all of them together keep the rate when answers come at
-/// once, spread evenly around the mean.
+/// The time between the beginnings of two operations of one client: such that all of them together keep the rate as long as answers
+/// come in time, spread evenly around the mean.
 fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
     let mean = config.per.0.saturating_mul(config.clients as u64) / config.operations.max(1);
     Duration(rng.between(mean / 2, mean.saturating_add(mean / 2)))
@@ -402,3 +402,6 @@ fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
 fn list() -> Request {
     Request::Read { read: Read::ListVms, consistency: Consistency::Linearizable }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,12 +63,6 @@ impl StateHashes {
         let index = self.records.iter().rposition(|record| older(&record))?;
         Some((Revision(index as u64), self.records[index]?))
     }
-
-    /// The newest entry that any node has carried out.
-    pub(super) fn newest(&self) -> Option<(Revision, Record)> {
-        let record = self.records.last().copied().flatten()?;
-        Some((Revision(self.records.len() as u64 - 1), record))
-    }
 }
 
 fn same_hash(record: Record, node: NodeId, revision: Revision, state_hash: u64) -> Result<(), Breach> {
@@ -93,7 +87,8 @@ mod tests {
         assert_eq!(checker.applied(NodeId(2), Revision(3), 1, 77), Ok(false));
         assert_eq!(checker.restored(NodeId(3), Revision(3), 77), Ok(()));
         assert_eq!(checker.restored(NodeId(3), Revision(9), 5), Ok(()), "nobody applied it in sight");
-        assert_eq!(checker.newest().map(|(revision, _)| revision), Some(Revision(3)));
+        assert_eq!(checker.newest_before(2).map(|(revision, _)| revision), Some(Revision(3)));
+        assert_eq!(checker.newest_before(1), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The depth-first search over configurations.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hash};
 
 use blixard_node::state::hash::{StableHasher, hash_of};
@@ -113,6 +113,11 @@ impl<const N: usize> Slots<N> {
     }
 }
 
+/// Configurations entered before. Only asked, never iterated, and its hasher has no random keys.
+#[expect(clippy::disallowed_types, reason = "never iterated, and hashed without random keys")]
+type Configurations<S, const N: usize> =
+    std::collections::HashSet<(u32, Slots<N>, S), BuildHasherDefault<StableHasher>>;
+
 /// A choice that was taken and can be taken back.
 struct Frame<S, const N: usize> {
     event: usize,
@@ -134,7 +139,7 @@ struct Search<'a, M: Model, const N: usize> {
     /// The open operations, by their ends.
     open: Vec<u32>,
     frames: Vec<Frame<M::State, N>>,
-    seen: HashSet<(u32, Slots<N>, M::State), BuildHasherDefault<StableHasher>>,
+    seen: Configurations<M::State, N>,
     deepest: Option<(usize, Illegal)>,
 }
 
@@ -153,7 +158,7 @@ pub(super) fn run<M: Model, const N: usize>(
         state: model.initial(),
         open: Vec::with_capacity(schedule.slots),
         frames: Vec::new(),
-        seen: HashSet::default(),
+        seen: Configurations::default(),
         deepest: None,
     };
     let mut candidate = 0;

@@ -101,6 +101,20 @@ impl blixard_runtime::Clock for SimClock {
     }
 }
 
+impl crate::hypervisor::HostClock for SimClock {
+    fn true_now(&self) -> Time {
+        self.true_now()
+    }
+
+    fn local_at(&self, at: Time) -> Time {
+        self.local_at(at)
+    }
+
+    fn true_at(&self, local: Time) -> Time {
+        self.true_at(local)
+    }
+}
+
 /// A rate such that no two clocks drawn so differ by more than `drift_ppm`.
 pub fn draw_rate(drift_ppm: u64, rng: &mut Rng) -> i64 {
     // (1 + a) / (1 - a) ≤ 1 + d  ⇔  a ≤ d / (2 + d)

@@ -7,10 +7,15 @@
 pub mod checkers;
 mod client;
 pub mod clock;
+pub mod determinism;
 pub mod disk;
 pub mod history;
 pub mod hypervisor;
 pub mod net;
+pub mod output;
+mod panics;
 pub mod scenario;
+pub mod sweep;
 pub mod trace;
 pub mod workload;
+pub mod world;

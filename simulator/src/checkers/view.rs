@@ -41,18 +41,27 @@ impl NodeView for Node {
     }
 
     fn log(&self) -> Option<LogView> {
-        None
+        self.state()?;
+        let view = self.consensus();
+        Some(LogView {
+            term: view.term,
+            is_leader: view.is_leader,
+            commit: view.commit,
+            applied: view.applied,
+            first_index: view.first_index,
+            last_index: view.last_index,
+        })
     }
 
-    fn log_term(&self, _: u64) -> Option<u64> {
-        None
+    fn log_term(&self, index: u64) -> Option<u64> {
+        self.log_term(index)
     }
 
-    fn log_data(&self, _: u64) -> Option<&[u8]> {
-        None
+    fn log_data(&self, index: u64) -> Option<&[u8]> {
+        self.log_data(index)
     }
 
     fn state(&self) -> Option<&State> {
-        None
+        self.state()
     }
 }

@@ -112,12 +112,18 @@ section! {
         with_generation: Chance = Chance::one_in(4),
         /// How long a client waits for an answer before it tries again at another node.
         timeout: Duration = Duration::from_secs(3),
+        /// How long a client waits before it tries again.
+        backoff: Spread = Spread::millis(20, 500),
         /// How long a client goes on with one operation before it gives up and counts the outcome as unknown.
-        give_up: Duration = Duration::from_secs(30),
+        give_up: Duration = Duration::from_secs(15),
         /// Virtual CPUs a VM takes, at most.
         vm_vcpus_max: u64 = 4,
         /// Memory a VM takes, at most, in MiB.
         vm_memory_mib_max: u64 = 4_096,
+        /// How often a VM's restart policy is not `Always`.
+        restart_seldom: Chance = Chance::NEVER,
+        /// How often a VM waits for its lost host instead of moving.
+        failover_waits: Chance = Chance::NEVER,
         /// How often a VM has a volume on its host and so waits for it.
         local_volume: Chance = Chance::NEVER,
     }
@@ -180,40 +186,52 @@ section! {
 }
 
 section! {
-    /// The hosts' hypervisors.
+    /// The hosts' hypervisors. The chances count per operation unless they say otherwise.
     pub struct Hypervisor in "hypervisor" {
         /// How long preparing a VM takes.
-        prepare: Spread = Spread::millis(5, 200),
-        /// How long a start takes.
-        start: Spread = Spread::millis(50, 1_000),
-        /// How long a guest takes to power off.
-        stop: Spread = Spread::millis(50, 3_000),
-        /// How long a kill takes.
-        kill: Spread = Spread::millis(1, 50),
-        /// How long any other operation takes.
-        latency: Spread = Spread::micros(100, 5_000),
+        prepare: Spread = Spread::millis(10, 500),
+        /// How often preparing takes `prepare_slow_by` longer.
+        prepare_slow: Chance = Chance::NEVER,
+        /// How much longer.
+        prepare_slow_by: Spread = Spread::millis(5_000, 60_000),
         /// How often preparing fails.
         prepare_fails: Chance = Chance::NEVER,
+        /// How long a start takes.
+        start: Spread = Spread::millis(50, 400),
+        /// How often a start takes `start_slow_by` longer.
+        start_slow: Chance = Chance::NEVER,
+        /// How much longer.
+        start_slow_by: Spread = Spread::millis(1_000, 15_000),
         /// How often a start fails.
         start_fails: Chance = Chance::NEVER,
-        /// How often preparing or starting takes far longer.
-        slow: Chance = Chance::NEVER,
-        /// How much longer.
-        slow_by: Spread = Spread::millis(5_000, 60_000),
-        /// How often a guest ignores being asked to power off.
+        /// How often the outcome of a start cannot be told; half of those VMs came alive.
+        start_uncertain: Chance = Chance::NEVER,
+        /// How long a guest takes to power off when asked.
+        stop: Spread = Spread::millis(50, 2_000),
+        /// How often a guest ignores being asked, until it is killed.
         stop_hangs: Chance = Chance::NEVER,
-        /// How often a completion is lost although the operation succeeded.
-        reply_lost: Chance = Chance::NEVER,
+        /// How long a kill takes; never past the kill grace of a deadline.
+        kill: Spread = Spread::millis(1, 500),
+        /// How long an answer is under way; also that of a list and the news of an exit.
+        answer: Spread = Spread::millis(0, 5),
+        /// How often a completion comes `answer_late_by` later.
+        answer_late: Chance = Chance::NEVER,
+        /// How much later.
+        answer_late_by: Spread = Spread::millis(100, 5_000),
         /// How often a completion comes twice.
-        reply_doubled: Chance = Chance::NEVER,
-        /// How often an operation's outcome cannot be told.
-        uncertain: Chance = Chance::NEVER,
-        /// How long a VM lives before it crashes by itself; never when absent or "0s".
-        vm_crash_after: Spread = Spread::millis(0, 0),
-        /// How often the exit of a VM goes unreported.
-        exit_lost: Chance = Chance::NEVER,
-        /// How often the guest powers itself off in good order instead of crashing.
-        power_off: Chance = Chance::one_in(2),
+        answer_doubled: Chance = Chance::NEVER,
+        /// How often a completion is lost although the operation was carried out.
+        answer_lost: Chance = Chance::NEVER,
+        /// How often the exit of a VM goes unreported; only a list shows it.
+        exit_silent: Chance = Chance::NEVER,
+        /// How often, per run, the guest crashes within `lifetime`.
+        guest_crashes: Chance = Chance::NEVER,
+        /// How often, per run, the guest powers itself off within `lifetime`.
+        guest_powers_off: Chance = Chance::NEVER,
+        /// How often, per run, the supervisor dies within `lifetime` and takes the VM with it.
+        supervisor_dies: Chance = Chance::NEVER,
+        /// When, counted from the start, the three above happen.
+        lifetime: Spread = Spread::millis(100, 60_000),
     }
 }
 

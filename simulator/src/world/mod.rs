@@ -1,0 +1,228 @@
+//! The world: hosts, links and clients in true time, driven by one event heap from one seed.
+
+mod event;
+mod faults;
+mod host;
+mod operator;
+mod process;
+mod recovery;
+mod report;
+mod setup;
+mod targets;
+mod traffic;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use blixard_node::effects::Event as NodeEvent;
+use blixard_node::ids::{ClusterId, NodeId, Ticket};
+use blixard_node::input::Input;
+use blixard_node::request::Reply;
+use blixard_node::rng::Rng;
+use blixard_node::time::Time;
+
+use crate::checkers::{Checkers, Violation};
+use crate::hypervisor::Truth;
+use crate::net::Links;
+use crate::scenario::{Outcome, Scenario};
+use crate::trace::{Kind, Sink, Trace};
+use crate::workload::{self, Workload};
+
+use event::{Event, Heap};
+use host::Host;
+
+pub use report::{Counts, Report};
+pub use setup::Sabotage;
+
+/// The most events of a run: past this something goes round in circles.
+const EVENTS_MAX: u64 = 2_000_000_000;
+
+/// The streams of the seed. Each consumer of chance has its own, so that one fault more or less leaves the others alone.
+mod streams {
+    pub(super) const NETWORK: u64 = 1;
+    pub(super) const DISK: u64 = 2;
+    pub(super) const CLOCK: u64 = 3;
+    pub(super) const PROCESS: u64 = 4;
+    pub(super) const OPERATOR: u64 = 5;
+    pub(super) const RECOVERY: u64 = 6;
+    pub(super) const SWARM: u64 = 7;
+    pub(super) const CLUSTER: u64 = 8;
+    pub(super) const HYPERVISORS: u64 = 0x100;
+    pub(super) const NODES: u64 = 0x200;
+    pub(super) const FAULTS: u64 = 0x1_000;
+    pub(super) const CLIENTS: u64 = 0x10_000;
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The cluster forms.
+    WarmUp,
+    /// Faults and work together.
+    Safety,
+    /// A healed core recovers.
+    Liveness,
+}
+
+/// The members as the newest event told them.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    voters: Vec<NodeId>,
+    outgoing: Vec<NodeId>,
+}
+
+/// One simulated world.
+#[derive(Debug)]
+pub struct World<'s> {
+    scenario: Scenario,
+    seed: u64,
+    sabotage: Sabotage,
+    now: Rc<Cell<u64>>,
+    heap: Heap,
+    hosts: Vec<Host>,
+    /// The host of each node id, by id.
+    homes: Vec<Option<usize>>,
+    cluster: ClusterId,
+    links: Links,
+    trace: Trace<'s>,
+    checkers: Checkers,
+    workload: Workload,
+    /// True time of the clients' event that is scheduled, or the end of time.
+    clients_at: u64,
+    /// Whom clients ask.
+    askable: Vec<NodeId>,
+    operator: operator::Operator,
+    plan: faults::Plan,
+    members: Members,
+    /// What each node last said of the members, by host.
+    views: Vec<Members>,
+    phase: Phase,
+    disk_rng: Rng,
+    clock_rng: Rng,
+    process_rng: Rng,
+    counts: Counts,
+    failure: Option<Violation>,
+    /// The host whose code runs, for attributing a panic.
+    running: Option<usize>,
+    scratch: Scratch,
+}
+
+/// Vectors that are used again and again.
+#[derive(Debug, Default)]
+struct Scratch {
+    events: Vec<NodeEvent>,
+    inputs: Vec<Input>,
+    replies: Vec<(Ticket, Reply)>,
+    truths: Vec<Truth>,
+    output: workload::Output,
+}
+
+/// Runs one seed of a scenario to its end.
+pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, sink: Option<&mut dyn Sink>) -> Report {
+    let mut world = World::new(scenario, seed, sabotage, sink);
+    let caught = crate::panics::caught(|| world.play());
+    let outcome = match caught {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let node =
+                world.running.map_or_else(|| "the world".into(), |host| world.hosts[host].node.to_string());
+            world.failure = Some(Violation {
+                property: "panic",
+                message: format!("{node} panicked at {}: {}", panic.place, panic.message),
+                at: Time(world.now.get()),
+            });
+            (Outcome::Safety, None)
+        }
+    };
+    world.report(outcome.0, outcome.1)
+}
+
+impl World<'_> {
+    fn play(&mut self) -> (Outcome, Option<String>) {
+        let warm = self.scenario.run.warmup.0;
+        let end = warm + self.scenario.run.duration.0;
+        self.begin();
+        self.enter(Phase::WarmUp);
+        self.run_until(warm);
+        self.enter(Phase::Safety);
+        self.begin_faults();
+        self.run_until(end);
+        if self.failed() {
+            return (Outcome::Safety, None);
+        }
+        self.enter(Phase::Liveness);
+        self.recover(end + self.scenario.run.liveness.0)
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.log(Kind::Phase, None, [phase as u64, 0, 0]);
+    }
+
+    /// A safety property was violated.
+    fn failed(&mut self) -> bool {
+        if self.failure.is_none() {
+            self.failure = self.checkers.violation().cloned();
+        }
+        self.failure.is_some()
+    }
+
+    fn fail(&mut self, property: &'static str, message: String) {
+        if self.failure.is_none() {
+            self.failure = Some(Violation { property, message, at: Time(self.now.get()) });
+        }
+    }
+
+    fn log(&mut self, kind: Kind, host: Option<usize>, details: [u64; 3]) {
+        self.trace.write(self.now.get(), kind, host.map_or(0, |host| host + 1), details);
+    }
+
+    fn is_healed(&self) -> bool {
+        self.phase == Phase::Liveness
+    }
+
+    fn true_time(&self) -> Time {
+        Time(self.now.get())
+    }
+
+    /// Lets everything happen that is due until `end`, or until something is violated.
+    fn run_until(&mut self, end: u64) {
+        while !self.failed()
+            && let Some((at, event)) = self.heap.pop_until(end)
+        {
+            debug_assert!(at >= self.now.get(), "time runs forward");
+            self.now.set(at);
+            self.counts.events += 1;
+            if self.counts.events > EVENTS_MAX {
+                self.fail(
+                    "bounded-events",
+                    format!("more than {EVENTS_MAX} events: something goes round in circles"),
+                );
+            }
+            self.dispatch(event);
+        }
+        if !self.failed() {
+            self.now.set(end);
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Deliver { host, to, message } => self.deliver(host as usize, to, message),
+            Event::Turn { host, life } => self.on_turn_due(host as usize, life),
+            Event::Written { host, life } => self.on_written(host as usize, life),
+            Event::Wake { host, life } => self.on_wake(host as usize, life),
+            Event::Start { host, life } => self.on_start(host as usize, life),
+            Event::Die { host, life } => self.on_die(host as usize, life),
+            Event::Hypervisor { host } => self.on_hypervisor(host as usize),
+            Event::Clients => self.on_clients(),
+            Event::Request { host, to, ticket, request } => {
+                self.on_request(host as usize, to, ticket, request)
+            }
+            Event::Reply { ticket, reply } => self.on_reply(ticket, reply),
+            Event::Fault { number } => self.on_fault(number as usize),
+            Event::FaultOver { slot } => self.end_fault(slot as usize),
+            Event::Operator => self.on_operator(),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The liveness phase: a core at least a quorum large is healed, faults outside it become permanent, and the core must
+//! elect, commit, converge to one state, and have every wanted VM running.
+
+use blixard_node::Node;
+use blixard_node::ids::NodeId;
+use blixard_node::rng::Rng;
+use blixard_node::time::Duration;
+
+use super::host::Presence;
+use super::{Members, World, setup, streams};
+use crate::scenario::Outcome;
+
+/// How often the core is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How the liveness phase ended, with the proof if nothing can be concluded.
+type Ending = (Outcome, Option<String>);
+
+impl World<'_> {
+    /// Heals a core and waits for it until true time `end`.
+    pub(super) fn recover(&mut self, end: u64) -> Ending {
+        let mut rng = Rng::new(self.seed, streams::RECOVERY);
+        if let Some(proof) = self.hopeless() {
+            return (Outcome::Inconclusive, Some(proof));
+        }
+        let core = self.choose_core(&mut rng);
+        self.give_up_outside(&core, &mut rng);
+        self.heal(&core);
+        let mut probed = false;
+        loop {
+            let next = (self.now.get() + LOOK_EVERY.0).min(end);
+            self.run_until(next);
+            if self.failed() {
+                return (Outcome::Safety, None);
+            }
+            let unsettled = self.unsettled(&core);
+            match unsettled {
+                None if !probed => {
+                    // Elected and quiet is not enough: it must serve.
+                    probed = true;
+                    self.probe();
+                }
+                None => return self.conclude(&core),
+                Some(missing) if self.now.get() >= end => return self.give_up(missing),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The end of a run in which all held so far.
+    fn conclude(&mut self, core: &[usize]) -> Ending {
+        self.close_histories();
+        let now = self.true_time();
+        let hosts = core.iter().filter_map(|host| self.hosts[*host].process.as_ref());
+        let nodes: Vec<&Node> = hosts.map(|process| process.node()).collect();
+        let undecided = self.checkers.finish(now, &nodes).err();
+        if self.failed() {
+            return (Outcome::Safety, None);
+        }
+        match undecided {
+            None => (Outcome::Held, None),
+            Some(why) => (Outcome::Inconclusive, Some(why)),
+        }
+    }
+
+    /// The core did not recover. A violation of safety in the histories weighs more.
+    fn give_up(&mut self, missing: String) -> Ending {
+        self.close_histories();
+        let now = self.true_time();
+        // Whether an undecided history holds does not matter any more.
+        let _ = self.checkers.finish_histories(now);
+        if self.failed() {
+            return (Outcome::Safety, None);
+        }
+        self.fail("liveness", missing);
+        (Outcome::Liveness, None)
+    }
+
+    fn close_histories(&mut self) {
+        let mut output = std::mem::take(&mut self.scratch.output);
+        self.workload.finish(self.true_time(), &mut output);
+        self.take_output(output);
+    }
+
+    fn probe(&mut self) {
+        let mut output = std::mem::take(&mut self.scratch.output);
+        self.workload.probe(self.true_time(), &self.askable, &mut output);
+        self.take_output(output);
+    }
+
+    /// The proof that no healing can help: the newest members have no intact quorum.
+    fn hopeless(&self) -> Option<String> {
+        for half in [&self.members.voters, &self.members.outgoing] {
+            let intact: Vec<&NodeId> = half.iter().filter(|voter| self.is_intact(**voter)).collect();
+            if !half.is_empty() && 2 * intact.len() <= half.len() {
+                return Some(format!(
+                    "of the voters {half:?} only {intact:?} still have their disks: no quorum can ever form again"
+                ));
+            }
+        }
+        None
+    }
+
+    /// All that take part, or in half of the seeds as few as still have a quorum in everybody's view of the members.
+    fn choose_core(&self, rng: &mut Rng) -> Vec<usize> {
+        let mut core = self.present();
+        if rng.ratio(1, 2) {
+            return core;
+        }
+        let mut candidates = core.clone();
+        rng.shuffle(&mut candidates);
+        let leavers = rng.below(candidates.len() as u64 / 2 + 1) as usize;
+        for leaver in candidates.into_iter().take(leavers) {
+            let rest: Vec<usize> = core.iter().copied().filter(|host| *host != leaver).collect();
+            let mut views = self.views.iter().chain([&self.members]);
+            if views.all(|view| !self.is_quorum(&core, view) || self.is_quorum(&rest, view)) {
+                core = rest;
+            }
+        }
+        core
+    }
+
+    fn is_quorum(&self, hosts: &[usize], view: &Members) -> bool {
+        [&view.voters, &view.outgoing].iter().all(|half| {
+            let present =
+                half.iter().filter(|voter| hosts.iter().any(|host| self.hosts[*host].node == **voter));
+            half.is_empty() || 2 * present.count() > half.len()
+        })
+    }
+
+    /// What is outside the core is dead from now on, or cut off for good.
+    fn give_up_outside(&mut self, core: &[usize], rng: &mut Rng) {
+        for outside in self.present() {
+            if core.contains(&outside) {
+                continue;
+            }
+            let dead = rng.ratio(1, 2);
+            if dead {
+                self.lose_power(outside);
+            } else {
+                for host in (0..self.hosts.len()).filter(|host| *host != outside) {
+                    self.links.cut(outside, host);
+                    self.links.cut(host, outside);
+                }
+            }
+            self.hosts[outside].presence = Presence::Gone;
+        }
+    }
+
+    fn heal(&mut self, core: &[usize]) {
+        self.end_faults();
+        self.links.heal();
+        self.operator.settle_down();
+        self.refresh_askable();
+        self.workload.stop();
+        self.plan_clients();
+        let healed = setup::healed_hypervisor(&self.scenario);
+        for number in core {
+            let host = &mut self.hosts[*number];
+            host.hypervisor.set_faults(healed.clone());
+            host.hypervisor.cancel_fates();
+            host.recovery_crashes = 0;
+            host.armed = None;
+            if !host.is_up() {
+                // Void the start that is planned, and start at once.
+                host.life += 1;
+                self.start_after(*number, Duration::from_millis(50));
+            }
+            self.go_on(*number);
+        }
+    }
+
+    /// What still keeps the core from being recovered.
+    fn unsettled(&self, core: &[usize]) -> Option<String> {
+        if let Some(down) = core.iter().find(|host| !self.hosts[**host].is_up()) {
+            return Some(format!("{} is not up", self.hosts[*down].node));
+        }
+        if self.workload.busy() > 0 {
+            return Some(format!("{} clients still wait for an answer", self.workload.busy()));
+        }
+        let up = core.iter().map(|host| self.hosts[*host].node).collect();
+        self.checkers.converged(&self.nodes(core), &up).err()
+    }
+
+    fn nodes(&self, core: &[usize]) -> Vec<&Node> {
+        core.iter().filter_map(|host| Some(self.hosts[*host].process.as_ref()?.node())).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! What a run came to.
+
+use std::collections::BTreeMap;
+
+use blixard_node::probes::Probes;
+
+use super::World;
+use crate::checkers::Violation;
+use crate::scenario::Outcome;
+
+/// What happened how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events of the heap.
+    pub events: u64,
+    /// Turns completed.
+    pub turns: u64,
+    /// Writes begun.
+    pub writes: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that arrived.
+    pub delivered: u64,
+    /// Messages lost.
+    pub lost: u64,
+    /// Messages that arrived twice.
+    pub doubled: u64,
+    /// Messages that travelled as bytes.
+    pub encoded: u64,
+    /// Elections won.
+    pub elections: u64,
+    /// Processes started.
+    pub starts: u64,
+    /// Processes ended.
+    pub ends: u64,
+    /// Processes that ended themselves after an injected disk fault.
+    pub disk_errors: u64,
+    /// Snapshots taken from a leader.
+    pub restored: u64,
+    /// The highest index applied.
+    pub applied_max: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Rare states of node code that were reached.
+    pub probes: Probes,
+}
+
+/// How one run ended, and what happened in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The scenario's name.
+    pub scenario: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The first property violated, or what the core did not reach.
+    pub violation: Option<Violation>,
+    /// Why nothing could be concluded.
+    pub proof: Option<String>,
+    /// The hash over the whole log.
+    pub trace_hash: u64,
+    /// Lines in the log.
+    pub trace_len: u64,
+    /// True time that passed, in milliseconds.
+    pub virtual_ms: u64,
+    /// What happened how often.
+    pub counts: Counts,
+    /// Client operations by kind and outcome.
+    pub operations: BTreeMap<(&'static str, &'static str), u64>,
+    /// What went wrong with hypervisors, by name.
+    pub hypervisor: BTreeMap<&'static str, u64>,
+}
+
+impl World<'_> {
+    pub(super) fn report(mut self, outcome: Outcome, proof: Option<String>) -> Report {
+        let mut hypervisor: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for host in &self.hosts {
+            if let Some(process) = &host.process {
+                self.counts.probes.merge(process.node().probes());
+            }
+            host.hypervisor.with(|inside| {
+                for (name, count) in inside.counts() {
+                    *hypervisor.entry(name).or_default() += count;
+                }
+            });
+        }
+        Report {
+            seed: self.seed,
+            scenario: self.scenario.name.clone(),
+            outcome,
+            violation: self.failure,
+            proof,
+            trace_hash: self.trace.hash(),
+            trace_len: self.trace.count(),
+            virtual_ms: self.now.get() / 1_000_000,
+            operations: self.workload.counts().clone(),
+            counts: self.counts,
+            hypervisor,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! How a world begins: the hosts, the first node bootstrapped, all others on their way to join.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use blixard_node::command::HostSpec;
+use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::ids::{ClusterId, NodeId};
+use blixard_node::rng::Rng;
+use blixard_node::spec::Resources;
+use blixard_node::time::{Duration, Time};
+
+use super::event::Heap;
+use super::host::{Host, NEVER, Presence};
+use super::report::Counts;
+use super::{Members, Phase, Scratch, World, faults, operator, streams};
+use crate::checkers::Checkers;
+use crate::clock::{SimClock, draw_rate};
+use crate::disk::{Engine, SimDisk};
+use crate::hypervisor::{HostHypervisor, HypervisorFaults};
+use crate::net::Links;
+use crate::scenario::{Chance, Scenario, Storage};
+use crate::trace::{Sink, Trace};
+use crate::workload::{Mix, Patience, Workload, WorkloadConfig};
+
+/// What is made to lie, to prove that the checkers notice. Nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// Disks say that a sync succeeded and keep nothing.
+    pub disks_lie: bool,
+    /// Hypervisors let VMs live past their deadlines.
+    pub deadlines_ignored: bool,
+    /// A bug planted in node code.
+    #[cfg(feature = "planted")]
+    pub planted: blixard_node::planted::Planted,
+}
+
+impl<'s> World<'s> {
+    pub(super) fn new(
+        scenario: &Scenario,
+        seed: u64,
+        sabotage: Sabotage,
+        sink: Option<&'s mut dyn Sink>,
+    ) -> Self {
+        let now = Rc::new(Cell::new(0));
+        let hosts = scenario.hosts() as usize;
+        let settings = settings(scenario);
+        let warm = Time(scenario.run.warmup.0);
+        let mut world = Self {
+            scenario: scenario.clone(),
+            seed,
+            sabotage,
+            heap: Heap::default(),
+            hosts: Vec::with_capacity(hosts),
+            homes: vec![None],
+            cluster: ClusterId(Rng::new(seed, streams::CLUSTER).u64() | 1),
+            links: Links::new(hosts, scenario.network.clone(), Rng::new(seed, streams::NETWORK)),
+            trace: Trace::new(sink),
+            checkers: Checkers::new(settings.kill_grace),
+            workload: Workload::new(workload_config(scenario), seed, streams::CLIENTS, warm),
+            clients_at: NEVER,
+            askable: Vec::new(),
+            operator: operator::Operator::new(Rng::new(seed, streams::OPERATOR)),
+            plan: faults::Plan::new(scenario, seed),
+            members: Members::default(),
+            views: vec![Members::default(); hosts],
+            phase: Phase::WarmUp,
+            disk_rng: Rng::new(seed, streams::DISK),
+            clock_rng: Rng::new(seed, streams::CLOCK),
+            process_rng: Rng::new(seed, streams::PROCESS),
+            counts: Counts::default(),
+            failure: None,
+            running: None,
+            scratch: Scratch::default(),
+            now,
+        };
+        for number in 0..hosts {
+            world.add_host(number);
+        }
+        world
+    }
+
+    fn add_host(&mut self, number: usize) {
+        let cluster = &self.scenario.cluster;
+        let uptime = Duration(self.clock_rng.below(self.scenario.clock.offset_max.0 + 1) + 1_000_000_000);
+        let clock = SimClock::new(Rc::clone(&self.now), uptime);
+        clock.set_rate(draw_rate(self.scenario.clock.drift_ppm, &mut self.clock_rng));
+        let spare = number as u64 >= cluster.voters + cluster.workers;
+        let presence = if spare { Presence::Spare } else { Presence::In };
+        let node = self.new_node(number);
+        let disk = SimDisk::new(self.engine(), format!("host-{}", number + 1));
+        let hypervisor = self.new_hypervisor(number, node, &clock);
+        let rng = Rng::new(self.seed, streams::NODES + number as u64);
+        self.hosts.push(Host::new(node, presence, clock, disk, hypervisor, rng));
+    }
+
+    /// A node id never used before, at home on `host`.
+    pub(super) fn new_node(&mut self, host: usize) -> NodeId {
+        let node = NodeId(self.homes.len() as u64);
+        self.homes.push(Some(host));
+        self.checkers.on_host(node, self.capacity());
+        node
+    }
+
+    pub(super) fn new_hypervisor(&self, host: usize, node: NodeId, clock: &SimClock) -> HostHypervisor {
+        let stream = streams::HYPERVISORS + host as u64 + 0x10_0000 * node.0;
+        HostHypervisor::new(
+            node,
+            Rc::new(clock.clone()),
+            hypervisor_faults(&self.scenario, self.sabotage),
+            self.scenario.cluster.kill_grace,
+            Rng::new(self.seed, stream),
+        )
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        match self.scenario.cluster.storage {
+            Storage::Modelled => Engine::Modelled,
+            Storage::Redb => Engine::Redb,
+        }
+    }
+
+    fn capacity(&self) -> Resources {
+        let cluster = &self.scenario.cluster;
+        Resources { vcpus: cluster.host_vcpus as u32, memory_mib: cluster.host_memory_mib }
+    }
+
+    /// Boots the first node's disk, and lets every host that takes part start.
+    pub(super) fn begin(&mut self) {
+        let config = self.node_config(0);
+        let seed = self.hosts[0].rng.u64();
+        let stored = match blixard_node::bootstrap(&config, &settings(&self.scenario), self.cluster, seed) {
+            Ok(stored) => stored,
+            Err(error) => return self.fail("bootstrap", error.to_string()),
+        };
+        match SimDisk::holding(self.engine(), "host-1", stored) {
+            Ok(disk) => self.hosts[0].disk = disk,
+            Err(error) => return self.fail("bootstrap", error.to_string()),
+        }
+        if self.sabotage.disks_lie {
+            self.hosts.iter().for_each(|host| host.disk.lie(true));
+        }
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].presence == Presence::In {
+                let after = Duration::from_millis(1 + 10 * host as u64);
+                self.start_after(host, after);
+            }
+        }
+        self.refresh_askable();
+        self.plan_clients();
+    }
+
+    pub(super) fn node_config(&self, number: usize) -> NodeConfig {
+        let cluster = &self.scenario.cluster;
+        let host = &self.hosts[number];
+        let known = |other: &usize| match self.phase {
+            Phase::WarmUp => *other == 0,
+            _ => self.hosts[*other].presence == Presence::In,
+        };
+        let peers = (0..self.hosts.len()).filter(|other| *other != number).filter(known);
+        NodeConfig {
+            id: host.node,
+            host: HostSpec {
+                address: address(number),
+                capacity: self.capacity(),
+                labels: BTreeMap::from([("hypervisor.sim".into(), "true".into())]),
+            },
+            peers: peers.map(|other| (self.hosts[other].node, address(other))).collect(),
+            raft: RaftConfig {
+                tick: cluster.tick,
+                election_ticks: cluster.election_ticks,
+                heartbeat_ticks: cluster.heartbeat_ticks,
+                snapshot_every: cluster.snapshot_every,
+                keep_entries: cluster.keep_entries,
+                chunk_bytes: cluster.chunk_bytes as usize,
+                ..RaftConfig::default()
+            },
+            limits: Limits::default(),
+            #[cfg(feature = "planted")]
+            planted: self.sabotage.planted,
+        }
+    }
+
+    /// Clients ask any host that takes part, whether it is up or not.
+    pub(super) fn refresh_askable(&mut self) {
+        self.askable.clear();
+        let present = self.hosts.iter().filter(|host| host.presence == Presence::In);
+        self.askable.extend(present.map(|host| host.node));
+    }
+}
+
+fn address(host: usize) -> String {
+    format!("host-{}:7001", host + 1)
+}
+
+fn settings(scenario: &Scenario) -> Settings {
+    let cluster = &scenario.cluster;
+    Settings {
+        lease_ttl: cluster.lease_ttl,
+        clock_drift_ppm: cluster.drift_bound_ppm as u32,
+        kill_grace: cluster.kill_grace,
+        voters_max: cluster.voters,
+        sessions_max: cluster.sessions_max,
+        answers_max: cluster.answers_max,
+        ..Settings::default()
+    }
+}
+
+fn workload_config(scenario: &Scenario) -> WorkloadConfig {
+    let workload = &scenario.workload;
+    let idle = workload.operations_per_second == 0;
+    WorkloadConfig {
+        clients: if idle { 0 } else { workload.clients as usize },
+        operations: workload.operations_per_second.max(1),
+        per: Duration::from_secs(1),
+        names: workload.vms,
+        mix: Mix {
+            create: workload.create,
+            start: workload.start,
+            stop: workload.stop,
+            delete: workload.delete,
+            get: workload.get,
+            list: workload.list,
+        },
+        with_generation: workload.with_generation,
+        patience: Patience {
+            attempt_timeout: workload.timeout,
+            backoff: workload.backoff,
+            give_up_after: workload.give_up,
+        },
+        hypervisor: "sim".into(),
+        vcpus_max: workload.vm_vcpus_max as u32,
+        memory_mib_max: workload.vm_memory_mib_max,
+        restart_seldom: workload.restart_seldom,
+        failover_waits: workload.failover_waits,
+        local_volume: workload.local_volume,
+    }
+}
+
+/// The hypervisors' faults of the safety phase.
+fn hypervisor_faults(scenario: &Scenario, sabotage: Sabotage) -> HypervisorFaults {
+    let section = scenario.hypervisor.clone();
+    HypervisorFaults {
+        prepare: section.prepare,
+        prepare_slow: section.prepare_slow,
+        prepare_slow_by: section.prepare_slow_by,
+        prepare_fails: section.prepare_fails,
+        start: section.start,
+        start_slow: section.start_slow,
+        start_slow_by: section.start_slow_by,
+        start_fails: section.start_fails,
+        start_uncertain: section.start_uncertain,
+        stop: section.stop,
+        stop_hangs: section.stop_hangs,
+        kill: section.kill,
+        answer: section.answer,
+        answer_late: section.answer_late,
+        answer_late_by: section.answer_late_by,
+        answer_doubled: section.answer_doubled,
+        answer_lost: section.answer_lost,
+        exit_silent: section.exit_silent,
+        guest_crashes: section.guest_crashes,
+        guest_powers_off: section.guest_powers_off,
+        supervisor_dies: section.supervisor_dies,
+        lifetime: section.lifetime,
+        ignores_deadlines: sabotage.deadlines_ignored,
+    }
+}
+
+/// The hypervisors of the healed core: as slow as before, without faults.
+pub(super) fn healed_hypervisor(scenario: &Scenario) -> HypervisorFaults {
+    let mut healed = hypervisor_faults(scenario, Sabotage::default());
+    for chance in [
+        &mut healed.prepare_slow,
+        &mut healed.prepare_fails,
+        &mut healed.start_slow,
+        &mut healed.start_fails,
+        &mut healed.start_uncertain,
+        &mut healed.stop_hangs,
+        &mut healed.answer_late,
+        &mut healed.answer_doubled,
+        &mut healed.answer_lost,
+        &mut healed.exit_silent,
+        &mut healed.guest_crashes,
+        &mut healed.guest_powers_off,
+        &mut healed.supervisor_dies,
+    ] {
+        *chance = Chance::NEVER;
+    }
+    healed
+}

@@ -1,0 +1,302 @@
+//! What travels: messages between nodes, requests and answers of clients, news from hypervisors.
+
+use blixard_node::codec::{decode_message, encode_message};
+use blixard_node::ids::{NodeId, Ticket};
+use blixard_node::input::Input;
+use blixard_node::message::{Body, Message};
+use blixard_node::request::{Reply, Request};
+use blixard_node::time::Duration;
+
+use super::World;
+use super::event::Event;
+use super::host::NEVER;
+use crate::history::Outcome;
+use crate::net::{Fate, detail_of, kind_of};
+use crate::trace::Kind;
+
+/// The most inputs that wait for one process; what comes on top is lost, as from a full socket.
+const INBOX_MAX: usize = 4_096;
+/// A node's message to itself takes so long.
+const LOOPBACK: Duration = Duration::from_micros(5);
+
+/// Why a message was lost, in the log.
+mod lost {
+    pub(super) const CHANCE: u64 = 0;
+    pub(super) const CUT: u64 = 1;
+    pub(super) const NOBODY: u64 = 2;
+    pub(super) const NO_ADDRESS: u64 = 3;
+    pub(super) const FULL: u64 = 4;
+}
+
+impl World<'_> {
+    // Messages between nodes.
+
+    /// Puts all that the process on `number` has sent on its way; how many messages that is.
+    pub(super) fn flush(&mut self, number: usize) -> u64 {
+        let Some(process) = &mut self.hosts[number].process else { return 0 };
+        let mut outbox = process.network().take();
+        let count = outbox.len() as u64;
+        for (to, message) in outbox.drain(..) {
+            self.send(number, to, message);
+        }
+        if let Some(process) = &mut self.hosts[number].process {
+            process.network().give_back(outbox);
+        }
+        count
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, message: Message) {
+        self.counts.sent += 1;
+        let (kind, detail) = (kind_of(&message), detail_of(&message));
+        let reaches = |process: &mut Box<super::host::Process>| process.network().reaches(to);
+        let known = to == self.hosts[from].node || self.hosts[from].process.as_mut().is_some_and(reaches);
+        let home = self.homes.get(to.0 as usize).copied().flatten();
+        let Some(home) = home.filter(|_| known) else {
+            let why = if known { lost::NOBODY } else { lost::NO_ADDRESS };
+            return self.lose(from, [to.0, kind, why]);
+        };
+        let fate = if home == from { Fate::Arrives(LOOPBACK) } else { self.links.draw(from, home) };
+        match fate {
+            Fate::Lost => return self.lose(from, [to.0, kind, lost::CHANCE]),
+            Fate::Cut => return self.lose(from, [to.0, kind, lost::CUT]),
+            Fate::Arrives(_) | Fate::Twice(..) => {}
+        }
+        self.log(Kind::Sent, Some(from), [to.0, kind, detail]);
+        let Some(message) = self.carry(message) else { return };
+        let message = Box::new(message);
+        match fate {
+            Fate::Arrives(delay) => self.arrive(home, to, delay, message),
+            Fate::Twice(first, second) => {
+                self.counts.doubled += 1;
+                self.arrive(home, to, first, message.clone());
+                self.arrive(home, to, second, message);
+            }
+            Fate::Lost | Fate::Cut => {}
+        }
+    }
+
+    fn arrive(&mut self, host: usize, to: NodeId, delay: Duration, message: Box<Message>) {
+        self.heap.push(self.now.get() + delay.0, Event::Deliver { host: host as u16, to, message });
+    }
+
+    /// A share of the messages travels as bytes. What comes out must be what went in.
+    fn carry(&mut self, message: Message) -> Option<Message> {
+        if !self.links.encodes() {
+            return Some(message);
+        }
+        self.counts.encoded += 1;
+        match decode_message(&encode_message(&message)) {
+            Ok(decoded) if decoded == message => Some(decoded),
+            Ok(decoded) => {
+                self.fail("codec", format!("{message:?} came out of the codec as {decoded:?}"));
+                None
+            }
+            Err(error) => {
+                self.fail("codec", format!("{message:?} cannot be decoded: {error}"));
+                None
+            }
+        }
+    }
+
+    fn lose(&mut self, from: usize, details: [u64; 3]) {
+        self.counts.lost += 1;
+        self.log(Kind::Lost, Some(from), details);
+    }
+
+    pub(super) fn deliver(&mut self, number: usize, to: NodeId, message: Box<Message>) {
+        let kind = kind_of(&message);
+        let host = &mut self.hosts[number];
+        let there = host.node == to && host.suspended == 0;
+        let Some(process) = host.process.as_mut().filter(|_| there) else {
+            return self.lose(number, [to.0, kind, lost::NOBODY]);
+        };
+        if process.inbox_len() >= INBOX_MAX {
+            return self.lose(number, [to.0, kind, lost::FULL]);
+        }
+        process.network().learn(message.from);
+        if let Body::HeartbeatAck(ack) = &message.body {
+            self.checkers.on_lease_granted(to, ack.sent, ack.ttl);
+        }
+        let details = [message.from.0, kind, detail_of(&message)];
+        process.push(Input::Deliver(message));
+        self.counts.delivered += 1;
+        self.log(Kind::Delivered, Some(number), details);
+        self.kick(number);
+    }
+
+    // Clients.
+
+    pub(super) fn plan_clients(&mut self) {
+        if let Some(at) = self.workload.next_wake()
+            && at.0 < self.clients_at
+        {
+            self.clients_at = at.0.max(self.now.get());
+            self.heap.push(self.clients_at, Event::Clients);
+        }
+    }
+
+    pub(super) fn on_clients(&mut self) {
+        if self.clients_at != self.now.get() {
+            return;
+        }
+        self.clients_at = NEVER;
+        let now = self.true_time();
+        let mut output = std::mem::take(&mut self.scratch.output);
+        self.workload.on_wake(now, &self.askable, &mut output);
+        self.take_output(output);
+    }
+
+    pub(super) fn take_output(&mut self, mut output: crate::workload::Output) {
+        for call in output.calls.drain(..) {
+            self.ask(call.to, call.ticket, call.request);
+        }
+        for operation in output.finished.iter() {
+            let outcome = match &operation.outcome {
+                Outcome::Answered(Ok(_)) => 0,
+                Outcome::Answered(Err(_)) => 1,
+                Outcome::Refused => 2,
+                Outcome::Unknown => 3,
+            };
+            let details = [operation.client as u64, outcome, u64::from(operation.attempts)];
+            self.trace.write(self.now.get(), Kind::OperationEnded, 0, details);
+            self.checkers.on_operation(operation);
+        }
+        output.finished.clear();
+        for answers in output.contradictions.drain(..) {
+            self.checkers.on_contradiction(self.true_time(), &answers);
+        }
+        self.scratch.output = output;
+        self.plan_clients();
+    }
+
+    /// Puts a request on its way to a node.
+    pub(super) fn ask(&mut self, to: NodeId, ticket: Ticket, request: Request) {
+        let what = match &request {
+            Request::Write { .. } => 0,
+            Request::Read { .. } => 1,
+            Request::TransferLeader { .. } => 2,
+        };
+        self.log(Kind::Asked, None, [ticket.0, to.0, what]);
+        let Some(host) = self.homes.get(to.0 as usize).copied().flatten() else { return };
+        if let Some(delay) = self.links.draw_client() {
+            let request = Box::new(request);
+            self.heap
+                .push(self.now.get() + delay.0, Event::Request { host: host as u16, to, ticket, request });
+        }
+    }
+
+    pub(super) fn on_request(&mut self, number: usize, to: NodeId, ticket: Ticket, request: Box<Request>) {
+        let host = &mut self.hosts[number];
+        if host.suspended > 0 {
+            return;
+        }
+        let there = host.node == to;
+        let Some(process) = host.process.as_mut().filter(|_| there) else {
+            // The connection is refused, and the client learns so.
+            return self.reply(ticket, None);
+        };
+        if process.inbox_len() < INBOX_MAX {
+            process.push(Input::Request { ticket, request });
+            self.log(Kind::Requested, Some(number), [ticket.0, 0, 0]);
+            self.kick(number);
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Option<Box<Reply>>) {
+        if let Some(delay) = self.links.draw_client() {
+            self.heap.push(self.now.get() + delay.0, Event::Reply { ticket, reply });
+        }
+    }
+
+    pub(super) fn release_replies(&mut self, number: usize) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let mut replies = std::mem::take(&mut self.scratch.replies);
+        replies.extend(process.take_replies());
+        for (ticket, reply) in replies.drain(..) {
+            self.log(Kind::Answered, Some(number), [ticket.0, u64::from(reply.is_err()), 0]);
+            self.reply(ticket, Some(Box::new(reply)));
+        }
+        self.scratch.replies = replies;
+    }
+
+    pub(super) fn on_reply(&mut self, ticket: Ticket, reply: Option<Box<Reply>>) {
+        if self.operator.owns(ticket) {
+            return self.on_operator_reply(ticket, reply.map(|reply| *reply));
+        }
+        let now = self.true_time();
+        let mut output = std::mem::take(&mut self.scratch.output);
+        match reply {
+            Some(reply) => self.workload.on_reply(now, ticket, *reply, &mut output),
+            None => self.workload.on_disconnect(now, ticket, &mut output),
+        }
+        self.take_output(output);
+    }
+
+    // Hypervisors.
+
+    /// Tells the checkers what truly happened on the host, and schedules what is due there next.
+    pub(super) fn plan_hypervisor(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        host.hypervisor.drain_truth(&mut self.scratch.truths);
+        if let Some(at) = host.hypervisor.next_event_time() {
+            let at = at.0.max(self.now.get());
+            if at < host.hypervisor_at {
+                host.hypervisor_at = at;
+                self.heap.push(at, Event::Hypervisor { host: number as u16 });
+            }
+        }
+        if !self.scratch.truths.is_empty() {
+            let truths = std::mem::take(&mut self.scratch.truths);
+            self.checkers.on_truth(&truths);
+            for truth in &truths {
+                let (what, vm, epoch) = truth_details(&truth.fact);
+                self.log(Kind::Truth, Some(number), [what, vm, epoch]);
+            }
+            self.scratch.truths = truths;
+            self.scratch.truths.clear();
+        }
+    }
+
+    pub(super) fn on_hypervisor(&mut self, number: usize) {
+        let now = self.true_time();
+        let host = &mut self.hosts[number];
+        if host.hypervisor_at != now.0 {
+            return;
+        }
+        host.hypervisor_at = NEVER;
+        let mut inputs = std::mem::take(&mut self.scratch.inputs);
+        host.hypervisor.advance(now, &mut inputs);
+        self.plan_hypervisor(number);
+        let any = !inputs.is_empty();
+        for input in inputs.drain(..) {
+            self.log(Kind::Hypervisor, Some(number), hypervisor_details(&input));
+            if let Some(process) = &mut self.hosts[number].process {
+                process.push(input);
+            }
+        }
+        self.scratch.inputs = inputs;
+        if any {
+            self.kick(number);
+        }
+    }
+}
+
+fn hypervisor_details(input: &Input) -> [u64; 3] {
+    match input {
+        Input::HypervisorDone { op, result } => [u64::from(result.is_err()), op.0, 0],
+        Input::HypervisorEvent { run, .. } => [2, run.vm.0, run.epoch.0],
+        _ => [u64::MAX; 3],
+    }
+}
+
+fn truth_details(fact: &crate::hypervisor::Fact) -> (u64, u64, u64) {
+    use crate::hypervisor::Fact;
+    match fact {
+        Fact::RunStarted { run, .. } => (0, run.vm.0, run.epoch.0),
+        Fact::RunEnded { run, .. } => (1, run.vm.0, run.epoch.0),
+        Fact::DeadlineRaised { deadline } => (2, deadline.0, 0),
+        Fact::Frozen => (3, 0, 0),
+        Fact::Thawed => (4, 0, 0),
+        Fact::Rebooted => (5, 0, 0),
+    }
+}

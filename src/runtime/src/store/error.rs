@@ -12,8 +12,11 @@ pub(super) fn from_io(path: &str, error: &io::Error) -> DiskError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             DiskError::Full { path }
         }
-        // redb says so of a file that is not its own. Ours begins with a frame that was whole.
-        io::ErrorKind::InvalidData => DiskError::Corrupt { path, what: error.to_string() },
+        // redb says so of a file that is not its own, though it begins with a frame that is ours; and a page
+        // number that has rotted can lead past the end.
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            DiskError::Corrupt { path, what: error.to_string() }
+        }
         _ => DiskError::Io { path, reason: error.to_string() },
     }
 }

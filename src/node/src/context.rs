@@ -73,6 +73,12 @@ impl Context<'_> {
         self.me.probes.hit(probe);
     }
 
+    pub(crate) fn hit_if(&mut self, reached: bool, probe: Probe) {
+        if reached {
+            self.hit(probe);
+        }
+    }
+
     /// Whether a bug is planted. Always false in a shipped binary.
     #[cfg(feature = "planted")]
     pub(crate) fn planted(&self, bug: crate::planted::Planted) -> bool {

@@ -182,15 +182,12 @@ impl Storage for Log {
 const ENTRY_OVERHEAD: u64 = 24;
 
 fn to_raft(entry: LogEntry) -> eraftpb::Entry {
-    let mut raft = eraftpb::Entry::default();
-    raft.index = entry.index;
-    raft.term = entry.term;
-    raft.entry_type = match entry.kind {
+    let entry_type = match entry.kind {
         EntryKind::Command => eraftpb::EntryType::EntryNormal,
         EntryKind::Membership => eraftpb::EntryType::EntryConfChangeV2,
     };
-    raft.data = entry.data;
-    raft
+    let (index, term, data) = (entry.index, entry.term, entry.data);
+    eraftpb::Entry { index, term, entry_type, data, ..Default::default() }
 }
 
 pub(crate) fn from_raft(entry: &eraftpb::Entry) -> LogEntry {
@@ -203,12 +200,13 @@ pub(crate) fn from_raft(entry: &eraftpb::Entry) -> LogEntry {
 
 fn to_conf_state(membership: &Membership) -> eraftpb::ConfState {
     let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
-    let mut conf = eraftpb::ConfState::default();
-    conf.voters = ids(&membership.voters);
-    conf.voters_outgoing = ids(&membership.voters_outgoing);
-    conf.learners = ids(&membership.learners);
-    conf.learners_next = ids(&membership.learners_next);
-    conf
+    eraftpb::ConfState {
+        voters: ids(&membership.voters),
+        voters_outgoing: ids(&membership.voters_outgoing),
+        learners: ids(&membership.learners),
+        learners_next: ids(&membership.learners_next),
+        ..Default::default()
+    }
 }
 
 /// Sorted, so that replicas agree whatever order raft-rs keeps its sets in.
@@ -227,8 +225,7 @@ pub(crate) fn from_conf_state(conf: &eraftpb::ConfState) -> Membership {
 }
 
 fn snapshot_to_raft(snapshot: &Snapshot) -> eraftpb::Snapshot {
-    let mut raft = eraftpb::Snapshot::default();
-    raft.data = snapshot.data.clone();
+    let mut raft = eraftpb::Snapshot { data: snapshot.data.clone(), ..Default::default() };
     let metadata = raft.mut_metadata();
     metadata.index = snapshot.index;
     metadata.term = snapshot.term;

@@ -58,10 +58,8 @@ pub(crate) fn plan(
     if changes.is_empty() {
         return None;
     }
-    let mut joint = ConfChangeV2::default();
-    joint.transition = ConfChangeTransition::Explicit;
-    joint.changes = changes.into();
-    Some(Step::Change(joint))
+    let transition = ConfChangeTransition::Explicit;
+    Some(Step::Change(ConfChangeV2 { transition, changes: changes.into(), ..Default::default() }))
 }
 
 /// An odd number: those that vote already and are well, then the well that learn, then others that are well; only to make up the
@@ -118,16 +116,11 @@ fn odd_at_most(count: u64) -> u64 {
 }
 
 fn change(kind: ConfChangeType, node: NodeId) -> ConfChangeSingle {
-    let mut change = ConfChangeSingle::default();
-    change.change_type = kind;
-    change.node_id = node.0;
-    change
+    ConfChangeSingle { change_type: kind, node_id: node.0, ..Default::default() }
 }
 
 fn single(kind: ConfChangeType, node: NodeId) -> ConfChangeV2 {
-    let mut whole = ConfChangeV2::default();
-    whole.changes = vec![change(kind, node)].into();
-    whole
+    ConfChangeV2 { changes: vec![change(kind, node)].into(), ..Default::default() }
 }
 
 #[cfg(test)]

@@ -157,10 +157,11 @@ impl Controller {
 
 /// A heartbeat in the name of a stale snapshot message: raft-rs answers it with the newer term.
 fn header_only(message: raft::eraftpb::Message) -> raft::eraftpb::Message {
-    let mut header = raft::eraftpb::Message::default();
-    header.msg_type = raft::eraftpb::MessageType::MsgHeartbeat;
-    header.from = message.from;
-    header.to = message.to;
-    header.term = message.term;
-    header
+    raft::eraftpb::Message {
+        msg_type: raft::eraftpb::MessageType::MsgHeartbeat,
+        from: message.from,
+        to: message.to,
+        term: message.term,
+        ..Default::default()
+    }
 }

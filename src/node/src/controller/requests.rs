@@ -405,9 +405,8 @@ impl Controller {
         let membership = self.consensus.log().membership();
         match members::plan(ctx.id(), membership, &candidates, state.settings.voters_max) {
             Some(members::Step::Change(change)) => {
-                if !self.consensus.propose_change(change) {
-                    ctx.hit(Probe::ProposalDropped);
-                }
+                let taken = self.consensus.propose_change(change);
+                ctx.hit_if(!taken, Probe::ProposalDropped);
             }
             Some(members::Step::HandOver(to)) => self.consensus.transfer_leader(to),
             None => {}

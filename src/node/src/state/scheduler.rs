@@ -1,5 +1,6 @@
 //! Where a VM goes: the host with the most room left, among those that can take it. Pure: state in, decision out.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{State, Vm};
@@ -21,7 +22,7 @@ impl State {
     /// # Errors
     /// What each host lacks.
     pub fn place(&self, spec: &VmSpec, promised: &Promised) -> Result<NodeId, Rejections> {
-        let mut best: Option<((u64, std::cmp::Reverse<u64>, NodeId), NodeId)> = None;
+        let mut best = None;
         for (node, host) in &self.hosts {
             let (taken, count) = promised.get(node).copied().unwrap_or_default();
             let free = host.free().minus(taken);
@@ -32,12 +33,12 @@ impl State {
             {
                 continue;
             }
-            let key = (host.vms.len() as u64 + count, std::cmp::Reverse(free.memory_mib), *node);
-            if best.as_ref().is_none_or(|(other, _)| key < *other) {
-                best = Some((key, *node));
+            let key = (host.vms.len() as u64 + count, Reverse(free.memory_mib), *node);
+            if best.is_none_or(|other| key < other) {
+                best = Some(key);
             }
         }
-        best.map(|(_, node)| node).ok_or_else(|| self.rejections(spec, promised))
+        best.map(|(.., node)| node).ok_or_else(|| self.rejections(spec, promised))
     }
 
     fn rejections(&self, spec: &VmSpec, promised: &Promised) -> Rejections {

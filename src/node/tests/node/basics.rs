@@ -1,13 +1,11 @@
 //! What a small cluster must do when nothing goes wrong, and the first things that do.
 
-mod cluster;
-
+use crate::cluster::{Cluster, name, spec};
 use blixard_node::config::RaftConfig;
 use blixard_node::error::RequestError;
 use blixard_node::ids::NodeId;
 use blixard_node::request::{Consistency, Read, Request, Response, Write};
 use blixard_node::time::Duration;
-use cluster::{Cluster, name, spec};
 
 fn three() -> Cluster {
     let mut cluster = Cluster::new(1, RaftConfig::default());

@@ -22,34 +22,34 @@ use blixard_node::{Node, bootstrap};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
-pub struct Machine {
-    pub node: Option<Node>,
-    pub disk: Stored,
-    pub runs: BTreeMap<Run, Time>,
+pub(crate) struct Machine {
+    pub(crate) node: Option<Node>,
+    pub(crate) disk: Stored,
+    pub(crate) runs: BTreeMap<Run, Time>,
     config: NodeConfig,
     lives: u64,
 }
 
-pub struct Cluster {
-    pub now: Time,
-    pub machines: BTreeMap<u64, Machine>,
+pub(crate) struct Cluster {
+    pub(crate) now: Time,
+    pub(crate) machines: BTreeMap<u64, Machine>,
     queue: BTreeMap<(Time, u64), (u64, Input)>,
     sequence: u64,
     /// Links that are cut, one way.
-    pub cut: BTreeSet<(u64, u64)>,
+    pub(crate) cut: BTreeSet<(u64, u64)>,
     /// Kinds of messages held back, with what was held.
-    pub hold: Option<(u64, u64, &'static str)>,
-    pub held: Vec<(u64, Message)>,
-    pub replies: BTreeMap<u64, Reply>,
+    pub(crate) hold: Option<(u64, u64, &'static str)>,
+    pub(crate) held: Vec<(u64, Message)>,
+    pub(crate) replies: BTreeMap<u64, Reply>,
     tickets: u64,
     requests: u64,
     seed: u64,
-    pub log: String,
-    pub tell: bool,
-    pub raft: RaftConfig,
+    pub(crate) log: String,
+    pub(crate) tell: bool,
+    pub(crate) raft: RaftConfig,
 }
 
-pub fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
+pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
     let labels = [("hypervisor.simulated".to_owned(), "true".to_owned())].into();
     NodeConfig {
         id: NodeId(id),
@@ -66,7 +66,7 @@ pub fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
     }
 }
 
-pub fn spec() -> Arc<VmSpec> {
+pub(crate) fn spec() -> Arc<VmSpec> {
     Arc::new(VmSpec {
         resources: Resources { vcpus: 1, memory_mib: 512 },
         requires: BTreeMap::new(),
@@ -79,7 +79,7 @@ pub fn spec() -> Arc<VmSpec> {
 }
 
 impl Cluster {
-    pub fn new(seed: u64, raft: RaftConfig) -> Self {
+    pub(crate) fn new(seed: u64, raft: RaftConfig) -> Self {
         let mut cluster = Self {
             now: Time(0),
             machines: BTreeMap::new(),
@@ -105,14 +105,14 @@ impl Cluster {
         cluster
     }
 
-    pub fn add(&mut self, id: u64) {
+    pub(crate) fn add(&mut self, id: u64) {
         let config = config(id, &self.raft, &[1]);
         let disk = Stored::default();
         self.machines.insert(id, Machine { node: None, disk, runs: BTreeMap::new(), config, lives: 0 });
         self.open(id);
     }
 
-    pub fn open(&mut self, id: u64) {
+    pub(crate) fn open(&mut self, id: u64) {
         let now = self.clock();
         let seed = self.seed;
         let machine = self.machines.get_mut(&id).unwrap();
@@ -122,7 +122,7 @@ impl Cluster {
         machine.node = Some(node);
     }
 
-    pub fn crash(&mut self, id: u64) {
+    pub(crate) fn crash(&mut self, id: u64) {
         self.machines.get_mut(&id).unwrap().node = None;
         self.queue.retain(|_, (to, input)| *to != id || !matches!(input, Input::HypervisorDone { .. }));
     }
@@ -131,11 +131,11 @@ impl Cluster {
         Now { boot: self.now, wall: WallMs(self.now.0 / 1_000_000) }
     }
 
-    pub fn node(&self, id: u64) -> &Node {
+    pub(crate) fn node(&self, id: u64) -> &Node {
         self.machines[&id].node.as_ref().unwrap()
     }
 
-    pub fn leader(&self) -> Option<u64> {
+    pub(crate) fn leader(&self) -> Option<u64> {
         let leads = |machine: &Machine| machine.node.as_ref().is_some_and(|node| node.consensus().is_leader);
         self.machines.iter().filter(|(_, machine)| leads(machine)).map(|(id, _)| *id).next()
     }
@@ -145,32 +145,32 @@ impl Cluster {
         self.queue.insert((at, self.sequence), (to, input));
     }
 
-    pub fn ask(&mut self, id: u64, request: Request) -> u64 {
+    pub(crate) fn ask(&mut self, id: u64, request: Request) -> u64 {
         self.tickets += 1;
         let ticket = self.tickets;
         self.turn(id, Input::Request { ticket: Ticket(ticket), request: Box::new(request) });
         ticket
     }
 
-    pub fn next_id(&mut self) -> RequestId {
+    pub(crate) fn next_id(&mut self) -> RequestId {
         self.requests += 1;
         RequestId { client: ClientId(1), sequence: self.requests, born: Revision(0) }
     }
 
-    pub fn write(&mut self, id: u64, write: Write) -> u64 {
+    pub(crate) fn write(&mut self, id: u64, write: Write) -> u64 {
         let request = self.next_id();
         self.ask(id, Request::Write { id: request, write })
     }
 
     /// Writes at the leader and waits for the answer.
-    pub fn done(&mut self, write: Write) -> Reply {
+    pub(crate) fn done(&mut self, write: Write) -> Reply {
         let leader = self.leader().expect("a leader");
         let ticket = self.write(leader, write);
         self.run(Duration::from_millis(100));
         self.replies.get(&ticket).cloned().expect("an answer")
     }
 
-    pub fn turn(&mut self, id: u64, input: Input) {
+    pub(crate) fn turn(&mut self, id: u64, input: Input) {
         let now = self.clock();
         let Some(machine) = self.machines.get_mut(&id) else { return };
         let Some(node) = &mut machine.node else { return };
@@ -209,7 +209,7 @@ impl Cluster {
     }
 
     /// Lets held messages go now.
-    pub fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         self.hold = None;
         for (to, message) in std::mem::take(&mut self.held) {
             self.post(self.now + LATENCY, to, Input::Deliver(Box::new(message)));
@@ -253,7 +253,7 @@ impl Cluster {
     }
 
     /// Lets time pass.
-    pub fn run(&mut self, span: Duration) {
+    pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let queued = self.queue.keys().next().map(|(at, _)| *at);
@@ -301,11 +301,11 @@ impl Cluster {
     }
 
     /// The hosts on which a VM of that name runs.
-    pub fn running(&self) -> Vec<(u64, Run)> {
+    pub(crate) fn running(&self) -> Vec<(u64, Run)> {
         self.machines.iter().flat_map(|(id, machine)| machine.runs.keys().map(|run| (*id, *run))).collect()
     }
 
-    pub fn note(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         if self.tell {
             let _ = writeln!(self.log, "{:>9}ms  {text}", self.now.0 / 1_000_000);
         }
@@ -336,7 +336,7 @@ fn told(host: u64, run: Run) -> String {
     format!("host {host}: {} {}", run.vm, run.epoch)
 }
 
-pub fn kind(body: &Body) -> &'static str {
+pub(crate) fn kind(body: &Body) -> &'static str {
     match body {
         Body::Raft(_) => "raft",
         Body::SnapshotChunk(_) | Body::SnapshotAck { .. } => "snapshot",
@@ -346,6 +346,6 @@ pub fn kind(body: &Body) -> &'static str {
     }
 }
 
-pub fn name(text: &str) -> VmName {
+pub(crate) fn name(text: &str) -> VmName {
     VmName::new(text).unwrap()
 }

@@ -1,6 +1,8 @@
 //! The process hypervisor with real processes: the suite that all hypervisors pass, and what only real processes can
 //! show.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

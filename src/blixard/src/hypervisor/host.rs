@@ -137,7 +137,7 @@ impl Host {
                 }
             }
             HypervisorRequest::Stop { run, grace: Duration(grace) } => {
-                self.stop(op, run, Order::Stop { grace })
+                self.stop(op, run, Order::Stop { grace });
             }
             HypervisorRequest::Kill { run } => self.stop(op, run, Order::Kill),
             HypervisorRequest::Extend { runs, deadline: Time(deadline) } => {
@@ -351,10 +351,10 @@ impl Host {
             if ended.unasked().is_some() {
                 self.forget_exit(run);
             }
-        } else if live.stops.is_empty() {
-            if let Some(exit) = ended.unasked() {
-                self.exited(run, exit);
-            }
+        } else if live.stops.is_empty()
+            && let Some(exit) = ended.unasked()
+        {
+            self.exited(run, exit);
         }
         if !live.stops.is_empty() {
             self.forget_exit(run);

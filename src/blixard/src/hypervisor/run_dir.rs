@@ -308,7 +308,7 @@ mod tests {
         let ended = Ended::new(How::Crashed, "exit status 1");
         dir.write_end(&ended).unwrap();
         assert_eq!(dir.end(), Some(ended));
-        assert_eq!(state.attempts().unwrap(), [dir.clone()]);
+        assert_eq!(state.attempts().unwrap(), std::slice::from_ref(&dir));
         assert_eq!(dir.run(), Some(RUN));
         fs::write(dir.path().join("record.json"), b"{\"format\":").unwrap();
         assert!(dir.record().is_err());

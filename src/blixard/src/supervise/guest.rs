@@ -52,7 +52,7 @@ pub(super) fn spawn(dir: &RunDir, record: &Record, output: PipeWriter) -> io::Re
 
 /// Becomes the command. Returns only with the reason why it could not, after telling the supervisor.
 pub(super) fn become_guest(dir: &Path, parent: &str) -> String {
-    let reason = match io::stdin().as_fd().try_clone_to_owned() {
+    match io::stdin().as_fd().try_clone_to_owned() {
         Ok(report) => {
             let reason = exec(dir, parent);
             // Nobody listens when the supervisor is dead; then nobody needs to know.
@@ -60,8 +60,7 @@ pub(super) fn become_guest(dir: &Path, parent: &str) -> String {
             reason
         }
         Err(error) => format!("it has no channel to its supervisor: {error}"),
-    };
-    reason
+    }
 }
 
 fn exec(dir: &Path, parent: &str) -> String {

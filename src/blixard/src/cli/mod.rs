@@ -1,12 +1,25 @@
-//! The command line.
+//! The command line. Only this module prints.
+//!
+//! Results go to standard output, progress and failures to standard error. The exit codes are [`Exit`]'s.
 
+mod args;
+mod client;
 mod cluster;
+mod error;
 mod node;
+mod output;
+mod view;
 mod vm;
+pub mod vm_file;
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+use client::Client;
+pub use error::{CliError, Exit};
+use output::Output;
 
 /// Runs microVMs on a few to a thousand hosts from one binary.
 #[derive(Debug, Parser)]
@@ -21,9 +34,9 @@ enum Command {
     /// Run this host's member of the cluster
     Node(Box<node::NodeArgs>),
     /// Create, start, stop, look at and delete VMs
-    Vm(vm::VmArgs),
+    Vm(args::VmArgs),
     /// Look at and change the cluster's members
-    Cluster(cluster::ClusterArgs),
+    Cluster(args::ClusterArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -36,11 +49,34 @@ enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Node(args) => node::run(*args),
-        Command::Vm(args) => vm::run(args),
-        Command::Cluster(args) => cluster::run(args),
+        Command::Vm(args) => {
+            let (client, output, wait) = begin(&args.client);
+            block_on(vm::run(args.command, client, output, wait))
+        }
+        Command::Cluster(args) => {
+            let (client, output, wait) = begin(&args.client);
+            block_on(cluster::run(args.command, client, output, wait))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "blixard", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
     }
+}
+
+/// A client command's runtime: one thread is plenty.
+fn block_on(command: impl Future<Output = Exit>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command).into(),
+        Err(error) => {
+            eprintln!("blixard: no runtime: {error}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn begin(args: &args::ClientArgs) -> (Client, Output, bool) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let output = Output::new(args.format, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    (Client::new(&args.servers, args.timeout, output), output, !args.no_wait)
 }

@@ -1,16 +1,284 @@
-//! `blixard vm …`.
+//! `blixard vm …`
 
-use std::process::ExitCode;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
 
-use clap::Args;
+use blixard_node::error::RequestError;
+use blixard_node::request::VmView;
+use blixard_node::spec::{Phase, VmName, Wanted};
+use blixard_proto::v1;
+use blixard_proto::v1::vm_service_client::VmServiceClient;
+use tokio::time::sleep;
 
-/// The arguments of `blixard vm`.
-#[derive(Debug, Args)]
-pub(super) struct VmArgs {}
+use super::args::{Change, VmCommand};
+use super::client::{Client, Written};
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::view;
+use super::vm_file;
 
-/// Does what they say.
-pub(super) fn run(args: VmArgs) -> ExitCode {
-    let VmArgs {} = args;
-    eprintln!("blixard vm: not built yet");
-    ExitCode::from(2)
+/// How often the cluster is asked for an outcome: at first, and later.
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_millis(500);
+
+/// What a change is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Running,
+    Stopped,
+    Gone,
+}
+
+pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, wait: bool) -> Exit {
+    match command {
+        VmCommand::Create { names, name, config } => {
+            let given = names.first().cloned().or(name);
+            let created = if names.len() > 1 {
+                Err(CliError::Usage("one file makes one VM: give one name".into()))
+            } else {
+                create(&mut client, given.clone(), &config).await
+            };
+            match created {
+                Ok(vm) => {
+                    output.show(&vm);
+                    Exit::Ok
+                }
+                Err(error) => fail(output, &error, given.as_deref()),
+            }
+        }
+        VmCommand::Start(change) => changes(client, output, change, Goal::Running, wait).await,
+        VmCommand::Stop(change) => changes(client, output, change, Goal::Stopped, wait).await,
+        VmCommand::Delete(change) => changes(client, output, change, Goal::Gone, wait).await,
+        VmCommand::Status { names, stale } => {
+            let mut exit = Exit::Ok;
+            let mut vms = Vec::new();
+            for name in names.all() {
+                match client.get(&name, stale).await {
+                    Ok(vm) => vms.push(view::VmDetail(view::Vm::from(&vm))),
+                    Err(error) => exit = first(exit, fail(output, &error, Some(&name))),
+                }
+            }
+            if !vms.is_empty() {
+                output.show_each(&vms);
+            }
+            exit
+        }
+        VmCommand::List { stale } => match client.list(stale).await {
+            Ok((revision, vms)) => {
+                output.show(&view::VmList::new(revision, &vms));
+                Exit::Ok
+            }
+            Err(error) => fail(output, &error, None),
+        },
+    }
+}
+
+fn fail(output: Output, error: &CliError, name: Option<&str>) -> Exit {
+    output.fail(error, name);
+    error.exit()
+}
+
+fn first(before: Exit, now: Exit) -> Exit {
+    if before == Exit::Ok { now } else { before }
+}
+
+async fn create(client: &mut Client, given: Option<String>, config: &Path) -> Result<view::Vm, CliError> {
+    let (file, text) = read(config)?;
+    let vm = vm_file::read(&file, &text).map_err(|error| CliError::Usage(error.to_string()))?;
+    let name = match (given, vm.name) {
+        (Some(given), Some(name)) if given != name => {
+            let usage =
+                format!("{file} is the file of a VM named {name}, not {given}: leave one of the names out");
+            return Err(CliError::Usage(usage));
+        }
+        (Some(name), _) | (None, Some(name)) => check_name(&name)?,
+        (None, None) => {
+            return Err(CliError::Usage(format!(
+                "the VM has no name: add --name, or name = \"…\" to {file}"
+            )));
+        }
+    };
+    let spec = v1::VmSpec::from(&vm.spec);
+    client
+        .write(|channel, id| {
+            let request =
+                v1::CreateVmRequest { id: Some(id), name: name.to_string(), spec: Some(spec.clone()) };
+            async move { VmServiceClient::new(channel).create(request).await }
+        })
+        .await?;
+    Ok(view::Vm::from(&client.get(name.as_str(), false).await?))
+}
+
+fn read(config: &Path) -> Result<(String, String), CliError> {
+    let usage = |what: String| CliError::Usage(what);
+    if config.as_os_str() == "-" {
+        let mut text = String::new();
+        let done = std::io::stdin().read_to_string(&mut text);
+        done.map_err(|error| usage(format!("standard input cannot be read: {error}")))?;
+        return Ok(("<stdin>".into(), text));
+    }
+    let file = config.display().to_string();
+    let text = std::fs::read_to_string(config);
+    let text = text.map_err(|error| usage(format!("{file} cannot be read: {error}")))?;
+    Ok((file, text))
+}
+
+fn check_name(name: &str) -> Result<VmName, CliError> {
+    VmName::new(name).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Sends the change for every name, then waits for each; the first failure gives the exit code.
+async fn changes(mut client: Client, output: Output, change: Change, goal: Goal, wait: bool) -> Exit {
+    let names = change.names.all();
+    let mut exit = Exit::Ok;
+    if change.generation.is_some() && names.len() > 1 {
+        let usage = "--generation is that of one VM: give one name".into();
+        return fail(output, &CliError::Usage(usage), None);
+    }
+    let mut taken = Vec::new();
+    for name in names {
+        match send(&mut client, &name, change.generation, goal).await {
+            Ok(written) => taken.push((name, written)),
+            Err(error) => exit = first(exit, fail(output, &error, Some(&name))),
+        }
+    }
+    if !wait || goal == Goal::Gone {
+        let mut gone = Vec::new();
+        for (name, Written { revision, generation }) in taken {
+            let waited =
+                if wait { wait_for(&mut client, output, &name, generation, goal).await } else { Ok(None) };
+            match waited {
+                Ok(_) => gone.push(view::Change { name, revision, generation, deleted: wait }),
+                Err(error) => exit = first(exit, fail(output, &error, Some(&name))),
+            }
+        }
+        if !gone.is_empty() {
+            output.show_each(&gone);
+        }
+        return exit;
+    }
+    let mut vms = Vec::new();
+    for (name, Written { generation, .. }) in taken {
+        match wait_for(&mut client, output, &name, generation, goal).await {
+            Ok(vm) => vms.extend(vm.as_ref().map(view::Vm::from)),
+            Err(error) => exit = first(exit, fail(output, &error, Some(&name))),
+        }
+    }
+    if !vms.is_empty() {
+        output.show_each(&vms);
+    }
+    exit
+}
+
+async fn send(
+    client: &mut Client,
+    name: &str,
+    generation: Option<u64>,
+    goal: Goal,
+) -> Result<Written, CliError> {
+    let name = check_name(name)?.to_string();
+    client
+        .write(|channel, id| {
+            let request = v1::ChangeVmRequest { id: Some(id), name: name.clone(), generation };
+            async move {
+                let mut service = VmServiceClient::new(channel);
+                match goal {
+                    Goal::Running => service.start(request).await,
+                    Goal::Stopped => service.stop(request).await,
+                    Goal::Gone => service.delete(request).await,
+                }
+            }
+        })
+        .await
+}
+
+/// Waits for a change's outcome, telling on the way why it is not there yet. The VM as it then is, unless it is gone.
+async fn wait_for(
+    client: &mut Client,
+    output: Output,
+    name: &str,
+    generation: u64,
+    goal: Goal,
+) -> Result<Option<VmView>, CliError> {
+    let mut told = String::new();
+    let mut poll = POLL_MIN;
+    let mut id = None;
+    loop {
+        let vm = match client.get(name, false).await {
+            Ok(vm) => vm,
+            Err(CliError::Request(error)) if matches!(*error, RequestError::VmUnknown { .. }) => {
+                return if goal == Goal::Gone { Ok(None) } else { Err(overtaken(name, "was deleted")) };
+            }
+            Err(error) => return Err(error),
+        };
+        if *id.get_or_insert(vm.id) != vm.id || (goal == Goal::Gone && !vm.deleting) {
+            // Another VM of that name: the one asked for is gone.
+            let another = "was deleted, and created anew";
+            return if goal == Goal::Gone { Ok(None) } else { Err(overtaken(name, another)) };
+        }
+        if let Some(outcome) = outcome(&vm, generation, goal) {
+            return outcome.map(|()| Some(vm));
+        }
+        let stands = stands(&vm, generation);
+        if client.time_left().is_zero() {
+            let what = match goal {
+                Goal::Running => format!("VM {name} does not run"),
+                Goal::Stopped => format!("VM {name} has not stopped"),
+                Goal::Gone => format!("VM {name} is not gone"),
+            };
+            return Err(CliError::Pending { what, stands });
+        }
+        if stands != told {
+            output.progress(&format!("{name}: {stands}"));
+            told = stands;
+        }
+        sleep(poll.min(client.time_left())).await;
+        poll = (poll * 3 / 2).min(POLL_MAX);
+    }
+}
+
+/// Whether the goal is reached or cannot be any more; none while it is under way.
+fn outcome(vm: &VmView, generation: u64, goal: Goal) -> Option<Result<(), CliError>> {
+    let wanted = match goal {
+        Goal::Running => Wanted::Running,
+        Goal::Stopped | Goal::Gone => Wanted::Stopped,
+    };
+    if goal != Goal::Gone && (vm.wanted != wanted || vm.deleting) {
+        let how = match (vm.deleting, vm.wanted) {
+            (true, _) => "is being deleted",
+            (false, Wanted::Running) => "was started again",
+            (false, Wanted::Stopped) => "was stopped",
+        };
+        return Some(Err(overtaken(vm.name.as_str(), how)));
+    }
+    if vm.observed_generation.0 < generation {
+        return None;
+    }
+    match (goal, vm.phase) {
+        (Goal::Running, Phase::Running) | (Goal::Stopped, Phase::Stopped) => Some(Ok(())),
+        (Goal::Running, Phase::Exited) => {
+            let why = if vm.reason.is_empty() { String::new() } else { format!(": {}", vm.reason) };
+            let what = format!("VM {} has ended, and its restart policy leaves it so{why}", vm.name);
+            Some(Err(CliError::Otherwise { what }))
+        }
+        _ => None,
+    }
+}
+
+fn overtaken(name: &str, how: &str) -> CliError {
+    CliError::Overtaken { what: format!("VM {name} {how} by another command meanwhile") }
+}
+
+/// Where a VM stands, and why, in words.
+fn stands(vm: &VmView, generation: u64) -> String {
+    let host = vm.assigned.map(|(node, _)| format!(" on node {}", node.0)).unwrap_or_default();
+    if vm.observed_generation.0 < generation && vm.reason.is_empty() {
+        return match vm.assigned {
+            Some((node, _)) => format!("waiting for node {} to act on it", node.0),
+            None => "pending".into(),
+        };
+    }
+    let why = if vm.reason.is_empty() { String::new() } else { format!(" ({})", vm.reason) };
+    format!("{}{host}{why}", vm.phase)
 }

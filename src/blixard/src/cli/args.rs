@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use blixard_node::ids::NodeId;
+use clap::{Args, Subcommand};
+
+use super::output::Format;
+
+/// What every client command takes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClientArgs {
+    /// A member to ask; repeat it to name more, which are tried in turn
+    #[arg(
+        long = "server",
+        value_name = "ADDR",
+        env = "BLIXARD_SERVER",
+        default_value = "127.0.0.1:7001",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(super) servers: Vec<String>,
+    /// How long to try, and to wait for the outcome, as in 30s or 2m
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "BLIXARD_TIMEOUT",
+        default_value = "30s",
+        value_parser = humantime::parse_duration,
+        global = true
+    )]
+    pub(super) timeout: Duration,
+    /// How to print results
+    #[arg(long, env = "BLIXARD_FORMAT", value_enum, default_value_t, global = true)]
+    pub(super) format: Format,
+    /// Return as soon as the cluster has taken the change
+    #[arg(long, env = "BLIXARD_NO_WAIT", global = true)]
+    pub(super) no_wait: bool,
+}
+
+/// `blixard vm`
+#[derive(Args, Clone, Debug)]
+pub(super) struct VmArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(subcommand)]
+    pub(super) command: VmCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum VmCommand {
+    /// List a new VM, stopped
+    Create {
+        /// Its name: 1 to 63 of a-z, 0-9 and '-'
+        #[arg(value_name = "NAME", conflicts_with = "name")]
+        names: Vec<String>,
+        /// Its name, for those who like flags
+        #[arg(long, env = "BLIXARD_NAME")]
+        name: Option<String>,
+        /// What it is made of: a TOML file (see docs/cli.md), or - for standard input
+        #[arg(long, value_name = "FILE", env = "BLIXARD_CONFIG")]
+        config: PathBuf,
+    },
+    /// Start VMs, and wait until they run
+    Start(Change),
+    /// Stop VMs, and wait until they are; they stay listed
+    Stop(Change),
+    /// Stop VMs and remove them for good, and wait until they are gone
+    Delete(Change),
+    /// Show VMs
+    Status {
+        #[command(flatten)]
+        names: Names,
+        /// Let the asked member answer from its own state, which may be old
+        #[arg(long, env = "BLIXARD_STALE")]
+        stale: bool,
+    },
+    /// List all VMs
+    List {
+        /// Let the asked member answer from its own state, which may be old
+        #[arg(long, env = "BLIXARD_STALE")]
+        stale: bool,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Change {
+    #[command(flatten)]
+    pub(super) names: Names,
+    /// Refuse when the VM is not at this generation
+    #[arg(long, value_name = "N", env = "BLIXARD_GENERATION")]
+    pub(super) generation: Option<u64>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Names {
+    /// Which VMs
+    #[arg(value_name = "NAME", required_unless_present = "name")]
+    names: Vec<String>,
+    /// Which VM, for those who like flags; may be repeated
+    #[arg(long, value_name = "NAME", env = "BLIXARD_NAME", value_delimiter = ',')]
+    name: Vec<String>,
+}
+
+impl Names {
+    /// Those given as arguments, or else those given as flags: a variable does not add to what was typed.
+    pub(super) fn all(&self) -> Vec<String> {
+        let mut all = if self.names.is_empty() { self.name.clone() } else { self.names.clone() };
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|name| seen.insert(name.clone()));
+        all
+    }
+}
+
+/// `blixard cluster`
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(subcommand)]
+    pub(super) command: ClusterCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Show the term, the leader and the members
+    Status {
+        /// Let the asked member answer from its own state, which may be old
+        #[arg(long, env = "BLIXARD_STALE")]
+        stale: bool,
+    },
+    /// Tell how to start a node that joins this cluster, and wait until it has
+    Join {
+        /// The new member's id, never used in this cluster before
+        #[arg(value_name = "NODE", value_parser = node_id)]
+        node: NodeId,
+        /// Where its peers and clients will reach it
+        #[arg(long, value_name = "ADDR", env = "BLIXARD_BIND")]
+        bind: Option<String>,
+    },
+    /// Have a host leave for good: cordons it, waits until its VMs are gone, removes it
+    Leave(Host),
+    /// Hand leadership over
+    TransferLeader {
+        /// To whom; the most up-to-date voter if left out
+        #[arg(value_name = "NODE", env = "BLIXARD_TO", value_parser = node_id)]
+        to: Option<NodeId>,
+    },
+    /// Keep new VMs off a host
+    Cordon(Host),
+    /// Let new VMs on a host again
+    Uncordon(Host),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Host {
+    /// The host's id, as in 3 or n3
+    #[arg(value_name = "NODE", env = "BLIXARD_NODE", value_parser = node_id)]
+    pub(super) node: NodeId,
+}
+
+fn node_id(text: &str) -> Result<NodeId, String> {
+    match text.strip_prefix('n').unwrap_or(text).parse() {
+        Ok(id) if id > 0 => Ok(NodeId(id)),
+        _ => Err("a node id is a whole number from 1 on, as in 3 or n3".into()),
+    }
+}

@@ -135,10 +135,11 @@ impl fmt::Display for CliError {
             Self::Request(error) => write!(f, "{error}"),
             Self::Usage(reason) => write!(f, "{reason}"),
             Self::Unreachable { servers, reason } => {
+                let all =
+                    if servers.len() > 1 { format!(" from {}", servers.join(", ")) } else { String::new() };
                 write!(
                     f,
-                    "no answer from {}: {reason}; is `blixard node` running there, and is --server right?",
-                    servers.join(", ")
+                    "no answer{all} ({reason}): is `blixard node` running there, and is --server right?"
                 )
             }
             Self::Pending { what, stands } => {

@@ -30,25 +30,28 @@ pub(super) fn converged<N: NodeView>(
 
 /// The leader's state, which all replicas of the core hold.
 fn one_state<'a, N: NodeView>(core: &[&'a N]) -> Result<&'a State, String> {
-    let leads = |node: &&&'a N| node.log().is_some_and(|log| log.is_leader);
-    let leader = core.iter().filter(leads).max_by_key(|node| node.log().map(|log| log.term));
-    let leader = leader.ok_or("no core node leads")?;
+    let leader = leader_of(core).ok_or("no core node leads")?;
     let (log, state) = leader.log().zip(leader.state()).ok_or("the leader has no state")?;
     if log.applied != log.last_index {
-        return Err(format!(
-            "{} has {} entries it has not carried out",
-            leader.id(),
-            log.last_index - log.applied
-        ));
+        let count = log.last_index - log.applied;
+        return Err(format!("{} has {count} entries it has not carried out", leader.id()));
     }
-    for node in core {
-        let Some((other_log, other)) = node.log().zip(node.state()) else { continue };
+    for node in core.iter().filter(|node| leader.replicates_to(node.id())) {
+        let Some((other_log, other)) = node.log().zip(node.state()) else {
+            return Err(format!("{} has not got its replica yet", node.id()));
+        };
         if (other_log.applied, other.hash()) != (log.applied, state.hash()) {
             let (here, there) = (other_log.applied, log.applied);
             return Err(format!("{} stands at r{here}, the leader {} at r{there}", node.id(), leader.id()));
         }
     }
     Ok(state)
+}
+
+/// The core's leader of the highest term.
+pub(super) fn leader_of<'a, N: NodeView>(core: &[&'a N]) -> Option<&'a N> {
+    let leads = |node: &&&'a N| node.log().is_some_and(|log| log.is_leader);
+    core.iter().filter(leads).max_by_key(|node| node.log().map(|log| log.term)).copied()
 }
 
 fn settled(state: &State, vm: &Vm, up: &BTreeSet<NodeId>, runs: &SingleRun) -> Result<(), String> {
@@ -176,6 +179,22 @@ mod tests {
         cluster.run(Action::RegainHost { node: NODE });
         assert!(converges(&cluster, &SingleRun::default()).is_err());
         assert!(converges(&cluster, &running(run)).is_err(), "the state does not know yet");
+    }
+
+    #[test]
+    fn every_replica_has_to_stand_where_the_leader_stands() {
+        let mut leader = Cluster::new();
+        leader.create("a", 1);
+        let mut behind = Cluster::new();
+        behind.id = NodeId(2);
+        let up = BTreeSet::from([NODE, NodeId(2)]);
+        let converges =
+            |leader: &Cluster, behind: &Cluster| converged(&[leader, behind], &up, &SingleRun::default());
+        assert_eq!(converges(&leader, &behind), Ok(()), "n2 was demoted: its old replica counts no more");
+        leader.replicas.push(NodeId(2));
+        assert_eq!(converges(&leader, &behind), Err("n2 stands at r2, the leader n1 at r3".into()));
+        behind.create("a", 1);
+        assert_eq!(converges(&leader, &behind), Ok(()));
     }
 
     #[test]

@@ -139,6 +139,9 @@ mod tests {
         fn state(&self) -> Option<&State> {
             None
         }
+        fn replicates_to(&self, _: NodeId) -> bool {
+            true
+        }
     }
 
     fn feed(nodes: &[Fake]) -> Result<(), Breach> {

@@ -31,8 +31,10 @@ pub trait NodeView {
     fn log_term(&self, index: u64) -> Option<u64>;
     /// The content of an entry it has.
     fn log_data(&self, index: u64) -> Option<&[u8]>;
-    /// Its replica of the cluster state; none for a worker.
+    /// Its replica of the cluster state; none for a worker that never held one.
     fn state(&self) -> Option<&State>;
+    /// Whether `node` is to hold a replica, as far as this one knows. One that was demoted keeps an old one.
+    fn replicates_to(&self, node: NodeId) -> bool;
 }
 
 impl NodeView for Node {
@@ -63,5 +65,12 @@ impl NodeView for Node {
 
     fn state(&self) -> Option<&State> {
         self.state()
+    }
+
+    fn replicates_to(&self, node: NodeId) -> bool {
+        let members = self.membership();
+        [&members.voters, &members.voters_outgoing, &members.learners, &members.learners_next]
+            .iter()
+            .any(|half| half.contains(&node))
     }
 }

@@ -16,16 +16,25 @@ pub(in crate::checkers) struct Cluster {
     pub(in crate::checkers) state: State,
     log: Vec<Vec<u8>>,
     hashes: Vec<u64>,
+    pub(in crate::checkers) id: NodeId,
+    pub(in crate::checkers) replicas: Vec<NodeId>,
 }
 
 impl NodeView for Cluster {
     fn id(&self) -> NodeId {
-        NodeId(1)
+        self.id
     }
     fn log(&self) -> Option<LogView> {
         let last_index = self.log.len() as u64;
         let (commit, applied) = (last_index, last_index);
-        Some(LogView { term: 1, is_leader: true, commit, applied, first_index: 1, last_index })
+        Some(LogView {
+            term: 1,
+            is_leader: self.id == NodeId(1),
+            commit,
+            applied,
+            first_index: 1,
+            last_index,
+        })
     }
     fn log_term(&self, index: u64) -> Option<u64> {
         self.log_data(index).map(|_| 1)
@@ -36,12 +45,16 @@ impl NodeView for Cluster {
     fn state(&self) -> Option<&State> {
         Some(&self.state)
     }
+    fn replicates_to(&self, node: NodeId) -> bool {
+        self.replicas.contains(&node)
+    }
 }
 
 impl Cluster {
     pub(in crate::checkers) fn new() -> Self {
         let state = State::new(ClusterId(1), Settings::default(), Revision(0));
-        let mut cluster = Self { state, log: Vec::new(), hashes: Vec::new() };
+        let (id, replicas) = (NodeId(1), vec![NodeId(1)]);
+        let mut cluster = Self { state, log: Vec::new(), hashes: Vec::new(), id, replicas };
         let host = HostSpec {
             address: "here".into(),
             capacity: Resources { vcpus: 4, memory_mib: 1_000 },

@@ -5,9 +5,11 @@
 pub mod backend;
 pub mod conformance;
 pub mod hypervisor_conformance;
+pub mod memory;
 pub mod store;
 pub mod turn;
 
 pub use backend::{Clock, Disk, DiskError, Hypervisor, Network};
+pub use memory::MemoryDisk;
 pub use store::RedbDisk;
 pub use turn::{Fatal, Runtime, Turn};

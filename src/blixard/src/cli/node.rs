@@ -1,16 +1,320 @@
 //! `blixard node …`.
 
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use blixard_node::command::HostSpec;
+use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::ids::NodeId;
+use blixard_node::spec::{Labels, Resources, validate_labels};
+use clap::{Args, ValueEnum};
+
+use crate::daemon::{self, AnyDisk, Config, DataDir, End, HostClock, Parts, Storage};
+use crate::hypervisor::{self, Backends};
+use crate::net::Transport;
+
+/// The exit code when the arguments cannot work.
+const EXIT_USAGE: u8 = 2;
+/// The exit code when the cluster refuses this node.
+const EXIT_REFUSED: u8 = 3;
+
+const AFTER_HELP: &str = "\
+With no --peer and an empty data directory it begins a new cluster, with peers it joins theirs; a data directory that has \
+content goes on where it was.
+
+Exit codes: 0 ended as asked (SIGTERM, SIGINT), 1 failed, 2 bad arguments, 3 refused by the cluster.";
+
+/// The log's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// The arguments of `blixard node`.
 #[derive(Debug, Args)]
-pub(super) struct NodeArgs {}
+#[command(after_help = AFTER_HELP)]
+pub(super) struct NodeArgs {
+    /// This member's id, 1 or more; never used before in its cluster
+    #[arg(long, env = "BLIXARD_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    id: u64,
+    /// The address to listen on, for clients and peers
+    #[arg(long, env = "BLIXARD_BIND", value_name = "ADDR:PORT", default_value = "127.0.0.1:7001")]
+    bind: SocketAddr,
+    /// The address that others reach this member under, if it is another than --bind
+    #[arg(long, env = "BLIXARD_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// A member to join through, as ID:HOST:PORT; repeat it or separate several by commas
+    #[arg(
+        long = "peer",
+        env = "BLIXARD_PEER",
+        value_name = "ID:HOST:PORT",
+        value_delimiter = ',',
+        value_parser = parse_peer
+    )]
+    peers: Vec<(NodeId, String)>,
+    /// Begin a new cluster although there are peers; without effect once the data directory has content
+    #[arg(long, env = "BLIXARD_BOOTSTRAP")]
+    bootstrap: bool,
+    /// Where state is kept [default: ~/.local/state/blixard/node-ID, for root /var/lib/blixard/node-ID]
+    #[arg(long, env = "BLIXARD_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The storage engine
+    #[arg(long, env = "BLIXARD_STORAGE_MODE", value_enum, default_value_t)]
+    storage: Storage,
+    /// Virtual CPUs to offer to VMs [default: those of this host]
+    #[arg(long, env = "BLIXARD_VCPUS", value_name = "N")]
+    vcpus: Option<u32>,
+    /// Memory to offer to VMs, in MiB [default: four fifths of this host's]
+    #[arg(long, env = "BLIXARD_MEMORY", value_name = "MIB")]
+    memory: Option<u64>,
+    /// A label of this host, as KEY=VALUE; repeat it or separate several by commas
+    #[arg(
+        long = "label",
+        env = "BLIXARD_LABEL",
+        value_name = "KEY=VALUE",
+        value_delimiter = ',',
+        value_parser = parse_label
+    )]
+    labels: Vec<(String, String)>,
+    /// Listen beyond loopback although nothing is encrypted and nobody is authenticated: whoever reaches the port controls the VMs
+    #[arg(long, env = "BLIXARD_INSECURE")]
+    insecure: bool,
+    /// What to log: a level, or directives such as `info,blixard::net=debug`
+    #[arg(long, env = "BLIXARD_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// The log's format; it goes to stderr
+    #[arg(long, env = "BLIXARD_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+fn parse_peer(text: &str) -> Result<(NodeId, String), String> {
+    let rule = || format!("{text:?} is no peer: write ID:HOST:PORT, such as 2:10.0.0.2:7001");
+    let (id, address) = text.split_once(':').ok_or_else(rule)?;
+    let id = id.parse().ok().filter(|id| *id > 0).ok_or_else(rule)?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(rule)?;
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err(rule());
+    }
+    Ok((NodeId(id), address.into()))
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is no label: write KEY=VALUE"))?;
+    Ok((key.into(), value.into()))
+}
 
 /// Runs the daemon.
 pub(super) fn run(args: NodeArgs) -> ExitCode {
-    let NodeArgs {} = args;
-    eprintln!("blixard node: not built yet");
-    ExitCode::from(2)
+    if let Err(reason) = start_logging(&args.log, args.log_format) {
+        return fail(EXIT_USAGE, &reason);
+    }
+    if let Err(reason) = check_bind(args.bind.ip(), args.insecure) {
+        return fail(EXIT_USAGE, &reason);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &format!("cannot start: {error}")),
+    };
+    let ended = runtime.block_on(serve(args));
+    // The turn loop's thread has ended, or may hang on its disk for ever.
+    runtime.shutdown_background();
+    match ended {
+        Ok(End::Retired | End::Abandoned) => ExitCode::SUCCESS,
+        Ok(End::Refused { reason }) => {
+            fail(EXIT_REFUSED, &format!("the cluster refuses this node: {reason}"))
+        }
+        Err(Failure { code, reason }) => fail(code, &reason),
+    }
+}
+
+fn fail(code: u8, reason: &str) -> ExitCode {
+    eprintln!("blixard node: {reason}");
+    ExitCode::from(code)
+}
+
+struct Failure {
+    code: u8,
+    reason: String,
+}
+
+impl Failure {
+    fn usage(reason: impl Into<String>) -> Self {
+        Self { code: EXIT_USAGE, reason: reason.into() }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self { code: 1, reason: error.to_string() }
+    }
+}
+
+async fn serve(args: NodeArgs) -> Result<End, Failure> {
+    let listener = tokio::net::TcpListener::bind(args.bind).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {}: {error}; give another --bind", args.bind))
+    })?;
+    let bound = listener.local_addr().map_err(Failure::failed)?;
+    if args.insecure && !bound.ip().is_loopback() {
+        tracing::warn!(%bound, "INSECURE: nothing is encrypted and nobody is authenticated; whoever reaches this port controls the VMs");
+    }
+    let data_dir = DataDir::open(&data_dir(&args)?).map_err(Failure::failed)?;
+    let config = config(&args, bound)?;
+    tracing::info!(
+        id = %config.node.id,
+        %bound,
+        data_dir = %data_dir.path().display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "starts"
+    );
+    let (store_dir, storage) = (data_dir.path().to_owned(), args.storage);
+    let hypervisors = hypervisor::Config::new(data_dir.path().join("vms"));
+    let parts = Parts {
+        clock: HostClock,
+        open_disk: move || AnyDisk::open(storage, &store_dir),
+        open_hypervisor: move |sink| Backends::open(hypervisors, sink),
+        transport: Transport::tcp(listener),
+    };
+    let shutdown = signals().map_err(Failure::failed)?;
+    daemon::run(config, parts, shutdown).await.map_err(Failure::failed)
+}
+
+/// Done at the first SIGTERM or SIGINT. A second one ends the process at once.
+fn signals() -> std::io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "ends: hands over first; the VMs run on until their lease ends");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("ends at once");
+            std::process::exit(1);
+        });
+    })
+}
+
+fn check_bind(ip: IpAddr, insecure: bool) -> Result<(), String> {
+    if ip.is_loopback() || insecure {
+        return Ok(());
+    }
+    Err(format!(
+        "listening on {ip} is refused: there is no encryption and no authentication yet, so whoever reaches the port \
+         would control the VMs; bind a loopback address, or give --insecure on a network you trust"
+    ))
+}
+
+fn data_dir(args: &NodeArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.data_dir {
+        return Ok(path.clone());
+    }
+    let name = format!("node-{}", args.id);
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/blixard").join(name));
+    }
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let base = state.or_else(home).ok_or_else(|| Failure::usage("there is no HOME: give --data-dir"))?;
+    Ok(base.join("blixard").join(name))
+}
+
+fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
+    let id = NodeId(args.id);
+    let mut labels: Labels = args.labels.iter().cloned().collect();
+    for name in Backends::NAMES {
+        labels.insert(format!("hypervisor.{name}"), "true".into());
+    }
+    validate_labels(&labels).map_err(Failure::usage)?;
+    let mut peers = args.peers.clone();
+    peers.retain(|(peer, _)| *peer != id);
+    let advertised = args.advertise.clone().unwrap_or_else(|| bound.to_string());
+    if bound.ip().is_unspecified() && args.advertise.is_none() {
+        return Err(Failure::usage(format!(
+            "{} is no address to be reached under: give --advertise",
+            bound.ip()
+        )));
+    }
+    let host = HostSpec { address: advertised, capacity: capacity(args), labels };
+    let (raft, limits) = (RaftConfig::default(), Limits::default());
+    Ok(Config {
+        bootstrap: args.bootstrap || peers.is_empty(),
+        node: NodeConfig { id, host, peers, raft, limits },
+        settings: Settings::default(),
+        seed: random_seed().map_err(Failure::failed)?,
+        own_thread: true,
+    })
+}
+
+fn random_seed() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn capacity(args: &NodeArgs) -> Resources {
+    let cpus =
+        || std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1));
+    let memory_mib = args.memory.unwrap_or_else(|| total_memory_mib() / 5 * 4);
+    Resources { vcpus: args.vcpus.unwrap_or_else(cpus), memory_mib }
+}
+
+fn total_memory_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    // No /proc: offer nothing, rather than what may not be there.
+    kib.map_or(0, |kib| kib >> 10)
+}
+
+fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+    use tracing_subscriber::EnvFilter;
+
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            log.with_ansi(colours).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_ids_with_addresses() {
+        assert_eq!(parse_peer("2:10.0.0.2:7001"), Ok((NodeId(2), "10.0.0.2:7001".into())));
+        assert_eq!(parse_peer("2:[::1]:7001"), Ok((NodeId(2), "[::1]:7001".into())));
+        for wrong in ["10.0.0.2:7001", "0:a:1", "2", "2:a", "2::1", "x:a:1", "2:a:99999"] {
+            assert!(parse_peer(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listening_beyond_loopback_must_be_asked_for() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert!(check_bind(ip("127.0.0.1"), false).is_ok());
+        assert!(check_bind(ip("::1"), false).is_ok());
+        assert!(check_bind(ip("0.0.0.0"), false).is_err());
+        assert!(check_bind(ip("192.168.1.5"), false).is_err());
+        assert!(check_bind(ip("192.168.1.5"), true).is_ok());
+    }
 }

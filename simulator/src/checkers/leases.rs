@@ -1,7 +1,7 @@
 //! Leases: an agent hands its hypervisor no deadline beyond what a leader granted it, and no VM outlives its deadline
 //! by more than the kill grace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use blixard_node::ids::{NodeId, Revision};
 use blixard_node::time::{Duration, Time};
@@ -15,11 +15,13 @@ pub(super) struct Leases {
     kill_grace: Duration,
     /// The latest end of a lease that each host has been told of since it booted, on its own clock.
     granted: BTreeMap<NodeId, Time>,
+    /// Suspended hosts: their VMs do not execute, so their deadlines are settled when they wake.
+    frozen: BTreeSet<NodeId>,
 }
 
 impl Leases {
     pub(super) fn new(kill_grace: Duration) -> Self {
-        Self { kill_grace, granted: BTreeMap::new() }
+        Self { kill_grace, granted: BTreeMap::new(), frozen: BTreeSet::new() }
     }
 
     pub(super) fn granted(&mut self, host: NodeId, sent: Time, ttl: Duration) {
@@ -43,7 +45,9 @@ impl Leases {
                     format!("{run:?} came alive on {host} at {local:?}, its lease ended {deadline:?}");
                 Err(Breach::new("leases", message))
             }
-            Fact::RunEnded { run, local, deadline } if local > deadline + self.kill_grace => {
+            Fact::RunEnded { run, local, deadline }
+                if local > deadline + self.kill_grace && !self.frozen.contains(&host) =>
+            {
                 let message = format!(
                     "{run:?} was alive on {host} until {local:?}: its lease ended {deadline:?} and it had {} to die",
                     self.kill_grace
@@ -52,9 +56,18 @@ impl Leases {
             }
             Fact::Rebooted => {
                 self.granted.remove(&host);
+                self.frozen.remove(&host);
                 Ok(())
             }
-            _ => Ok(()),
+            Fact::Frozen => {
+                self.frozen.insert(host);
+                Ok(())
+            }
+            Fact::Thawed => {
+                self.frozen.remove(&host);
+                Ok(())
+            }
+            Fact::RunStarted { .. } | Fact::RunEnded { .. } => Ok(()),
         }
     }
 }
@@ -120,6 +133,11 @@ mod tests {
     fn a_run_beyond_the_grace_is_found() {
         let ended = Fact::RunEnded { run: RUN, local: Time(161), deadline: Time(150) };
         assert_eq!(checker().take(HOST, &ended).unwrap_err().property, "leases");
+        let mut asleep = checker();
+        asleep.take(HOST, &Fact::Frozen).expect("no run");
+        assert_eq!(asleep.take(HOST, &ended), Ok(()), "it did not execute beyond its deadline");
+        asleep.take(HOST, &Fact::Thawed).expect("no run");
+        assert!(asleep.take(HOST, &ended).is_err());
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Node {
             Body::Forward { ticket, request } => self.forwarded_here(from, ticket, *request, out),
             Body::Forwarded { ticket, reply } => self.forward_answered(ticket, *reply, out),
             Body::Heartbeat(beat) if self.controller.is_leader() => {
-                self.controller.heartbeat(from, &beat, ctx)
+                self.controller.heartbeat(from, &beat, ctx);
             }
             Body::Heartbeat(_) => self.point_to_leader(from, out),
             Body::HeartbeatAck(ack) => self.agent.acknowledged(from, *ack, ctx),

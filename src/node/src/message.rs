@@ -106,6 +106,9 @@ pub struct Heartbeat {
     pub sent: Time,
     /// The revision of the set the agent works from; the whole set is sent again when it is older than the last change.
     pub set_revision: Revision,
+    /// The newest heartbeat of this process whose answer has come in; 0 for none. Without it a leader could not tell a host that
+    /// hears it from one that only speaks.
+    pub answered: u64,
     /// Every VM on this host, and what the agent has to say of each.
     pub reports: Vec<VmReport>,
     /// The agent has something new to tell or was nudged: answer without waiting to serve others along with it.
@@ -129,7 +132,7 @@ pub struct HeartbeatAck {
     pub nonce: Nonce,
     /// The heartbeat's: the lease runs from here by the agent's clock.
     pub sent: Time,
-    /// How long the lease runs.
+    /// How long the lease runs. Zero grants nothing and needs no quorum: the leader only wants to know whether it is heard.
     pub ttl: Duration,
     /// The revision of the state this answer comes from.
     pub revision: Revision,

@@ -52,6 +52,8 @@ probes! {
     HostRegained = "host-regained",
     /// A heartbeat of a host about to be given up was left unanswered.
     CondemnedHeartbeat = "heartbeat-of-a-condemned-host",
+    /// A host spoke but did not hear.
+    DeafHost = "deaf-host",
     /// A VM was assigned away from a lost host.
     VmMoved = "vm-moved",
     /// A snapshot was written.

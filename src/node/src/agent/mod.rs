@@ -42,7 +42,7 @@ pub(crate) struct Agent {
     /// The lease has ended and no set has come since: whatever runs has to die.
     expired: bool,
     sequence: u64,
-    /// The newest heartbeat acknowledged.
+    /// The newest heartbeat answered.
     acknowledged: u64,
     outstanding: VecDeque<(u64, Time)>,
     heartbeat_at: Time,
@@ -194,6 +194,7 @@ impl Agent {
             nonce: Nonce { process: ctx.me.process, sequence: self.sequence },
             sent: now,
             set_revision: if self.has_set { self.record.set_revision } else { Revision(0) },
+            answered: self.acknowledged,
             reports: self.vms.values().filter_map(Local::report).collect(),
             urgent: std::mem::take(&mut self.urgent),
         };
@@ -245,6 +246,12 @@ impl Agent {
         if !self.is_current(&ack, ctx) {
             return;
         }
+        self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
+        if ack.ttl == Duration::ZERO {
+            // The leader waits to hear that it is heard.
+            self.urgent = true;
+            return;
+        }
         let lease_end = ack.sent + ack.ttl;
         if lease_end <= now {
             ctx.hit(Probe::AckTooLate);
@@ -253,7 +260,6 @@ impl Agent {
         if !self.is_newest(&ack, ctx) {
             return;
         }
-        self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
         self.heartbeat_every = Duration(ack.ttl.0 / HEARTBEATS_PER_LEASE);
         self.leader = Some(from);
         self.heard = now;

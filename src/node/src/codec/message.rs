@@ -129,6 +129,8 @@ pub(crate) struct HeartbeatForm {
     reports: Vec<VmReportForm>,
     #[prost(bool, tag = "5")]
     urgent: bool,
+    #[prost(uint64, tag = "6")]
+    answered: u64,
 }
 
 impl Wire for Heartbeat {
@@ -141,6 +143,7 @@ impl Wire for Heartbeat {
             set_revision: self.set_revision.0,
             reports: forms(&self.reports),
             urgent: self.urgent,
+            answered: self.answered,
         }
     }
 
@@ -151,6 +154,7 @@ impl Wire for Heartbeat {
             set_revision: Revision(form.set_revision),
             reports: parts(form.reports)?,
             urgent: form.urgent,
+            answered: form.answered,
         })
     }
 }

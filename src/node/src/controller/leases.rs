@@ -39,6 +39,10 @@ struct Lease {
     seen: Option<Time>,
     newest: Nonce,
     pending: Option<Beat>,
+    /// The oldest answer that the host has not shown to have received, and when it was sent.
+    unheard: Option<(u64, Time)>,
+    /// The host has shown, since it was given up, that it hears this leader.
+    hears: bool,
     /// Giving it up is proposed: no more grants.
     condemned: bool,
     /// Taking it back is proposed.
@@ -71,6 +75,8 @@ impl Leases {
             seen: None,
             newest: Nonce::default(),
             pending: None,
+            unheard: None,
+            hears: false,
             condemned: false,
             regaining: false,
             reporting: false,
@@ -118,6 +124,13 @@ impl Leases {
             beat.nonce.process == lease.newest.process && beat.nonce.sequence <= lease.newest.sequence;
         if older {
             return false;
+        }
+        if beat.nonce.process != lease.newest.process {
+            lease.unheard = None;
+        }
+        if lease.unheard.is_some_and(|(sequence, _)| sequence <= beat.answered) {
+            lease.unheard = None;
+            lease.hears = true;
         }
         lease.seen = Some(now);
         lease.newest = beat.nonce;
@@ -179,6 +192,14 @@ impl Leases {
             return;
         }
         let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else { return };
+        let deaf =
+            lease.unheard.is_some_and(|(_, since)| ctx.now.boot.since(since) > state.settings.lease_ttl);
+        lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
+        if deaf {
+            // It speaks but does not hear: its VMs are dead by now. Granting on would keep them here for ever.
+            ctx.hit(Probe::DeafHost);
+            return ask_whether_heard(node, &beat, ctx);
+        }
         lease.granted = lease.granted.max(beat.received);
         let tell = lease.told_members != version || beat.nonce.sequence.is_multiple_of(MEMBERS_EVERY);
         lease.told_members = version;
@@ -191,6 +212,16 @@ impl Leases {
             members: if tell { state.directory(voters) } else { Vec::new() },
         };
         ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
+    }
+
+    /// Whether a lost host has shown that it hears this leader; if not, it is asked.
+    pub(crate) fn hears(&mut self, node: NodeId, ctx: &mut Context<'_>) -> bool {
+        let Some(lease) = self.hosts.get_mut(&node) else { return false };
+        if let Some(beat) = lease.pending.take().filter(|_| !lease.hears) {
+            lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
+            ask_whether_heard(node, &beat, ctx);
+        }
+        lease.hears
     }
 
     /// Hosts to give up: their newest lease has certainly ended.
@@ -249,6 +280,7 @@ impl Leases {
         if let Some(lease) = self.hosts.get_mut(&node) {
             lease.condemned = false;
             lease.pending = None;
+            lease.hears = false;
         }
     }
 
@@ -263,4 +295,17 @@ impl Leases {
         lease.granted = lease.granted.max(now);
         self.quiet_until = self.quiet_until.min(now);
     }
+}
+
+/// Answers a heartbeat without granting anything.
+fn ask_whether_heard(node: NodeId, beat: &Beat, ctx: &mut Context<'_>) {
+    let ack = HeartbeatAck {
+        nonce: beat.nonce,
+        sent: beat.sent,
+        ttl: Duration::ZERO,
+        revision: Revision(0),
+        set: None,
+        members: Vec::new(),
+    };
+    ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
 }

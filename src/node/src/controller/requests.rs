@@ -6,7 +6,7 @@ use super::Controller;
 use super::members::{self, Candidate};
 use super::office::{Proposal, Purpose, Round, TIDY_EVERY};
 use crate::codec;
-use crate::command::{Action, Command, HostSpec, Place};
+use crate::command::{Action, Command, HostSpec, Place, Placement};
 use crate::context::{Asker, Context};
 use crate::effects::Event;
 use crate::error::RequestError;
@@ -138,7 +138,6 @@ impl Controller {
             Purpose::Report { node } => office.leases.reported(node),
             Purpose::Assign => {
                 office.assigning = false;
-                ctx.hit(Probe::VmMoved);
             }
         }
     }
@@ -177,7 +176,8 @@ impl Controller {
             return;
         }
         if host.lost {
-            if office.leases.begin_regain(from)
+            if office.leases.hears(from, ctx)
+                && office.leases.begin_regain(from)
                 && !self.propose(Action::RegainHost { node: from }, Purpose::Regain { node: from }, ctx)
             {
                 self.unpropose(&Purpose::Regain { node: from }, ctx);
@@ -358,6 +358,9 @@ impl Controller {
             return;
         }
         office.assigning = true;
+        let leaves =
+            |placement: &Placement| state.vms.get(&placement.name).is_some_and(|vm| vm.assigned.is_some());
+        ctx.hit_if(moves.iter().any(leaves), Probe::VmMoved);
         if !self.propose(Action::Assign { moves }, Purpose::Assign, ctx) {
             self.unpropose(&Purpose::Assign, ctx);
         }

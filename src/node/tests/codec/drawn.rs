@@ -301,15 +301,15 @@ fn assignment() -> impl Strategy<Value = Assignment> {
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
-    (nonce(), any::<u64>(), revision(), prop::collection::vec(report(), 0..3), any::<bool>()).prop_map(
-        |(nonce, sent, set_revision, reports, urgent)| Heartbeat {
+    (nonce(), any::<u64>(), revision(), prop::collection::vec(report(), 0..3), any::<bool>(), any::<u64>())
+        .prop_map(|(nonce, sent, set_revision, reports, urgent, answered)| Heartbeat {
             nonce,
             sent: Time(sent),
             set_revision,
             reports,
             urgent,
-        },
-    )
+            answered,
+        })
 }
 
 fn heartbeat_ack() -> impl Strategy<Value = HeartbeatAck> {

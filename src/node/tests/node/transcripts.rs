@@ -8,6 +8,7 @@
 //! add 2 3                    nodes that join
 //! run 5s                     lets time pass
 //! cut 1 2 / mend 1 2 / mend  cuts or mends a link, both ways
+//! cut-one-way 1 2            nothing arrives at 2 from 1
 //! isolate 1                  cuts all links of a node
 //! crash 1 / open 1           ends a process / opens it from its disk
 //! hold 1 2 ack / release     holds back messages of a kind on a link / lets them go
@@ -131,6 +132,10 @@ fn carry_out(cluster: &mut Option<Cluster>, command: &str) -> String {
             let pair = ids(rest.into_iter());
             set_link(cluster, pair[0], pair[1], verb == "mend");
         }
+        "cut-one-way" => {
+            let pair = ids(rest.into_iter());
+            cluster.cut.insert((pair[0], pair[1]));
+        }
         "mend" => cluster.cut.clear(),
         "isolate" => {
             let id: u64 = rest[0].parse().unwrap();
@@ -203,4 +208,9 @@ fn a_lease_lost() {
 #[test]
 fn a_stale_assignment_refused() {
     check("stale_assignment_refused");
+}
+
+#[test]
+fn a_deaf_host() {
+    check("deaf_host");
 }

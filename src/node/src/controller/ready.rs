@@ -75,7 +75,7 @@ impl Controller {
     }
 
     /// Term and vote must be durable before anything else leaves; a commit index alone need not be written, the next leader tells it
-    /// again.
+    /// again (but see [`Self::keep_commit`]).
     fn set_hard_state(&mut self, new: HardState, ctx: &mut Context<'_>) {
         let store = self.consensus.raw().mut_store();
         let old = store.hard_state();
@@ -180,7 +180,7 @@ impl Controller {
         if let Some(state) = &mut self.state {
             state.revision = Revision(entry.index);
         }
-        self.hold_all = true;
+        self.keep_commit(entry.index, ctx);
         // A change that no longer fits (another one came between) changes nothing, on every replica alike.
         let Ok(conf) = self.consensus.raw().apply_conf_change(&change) else { return };
         let new = from_conf_state(&conf);
@@ -207,6 +207,15 @@ impl Controller {
             office.untidy = true;
             office.leases.members_changed();
         }
+    }
+
+    /// A membership change that was acted on must be acted on again after a restart, before any election: a node that knew its
+    /// entry but not that it is committed would vote and win by the members of before.
+    fn keep_commit(&mut self, index: u64, ctx: &mut Context<'_>) {
+        self.hold_all = true;
+        let known = self.consensus.log().hard_state();
+        let written = ctx.out.writes.hard_state.unwrap_or(known);
+        ctx.out.writes.hard_state = Some(HardState { commit: written.commit.max(known.commit).max(index), ..written });
     }
 
     fn restore(&mut self, snapshot: Snapshot, ctx: &mut Context<'_>) {

@@ -52,7 +52,7 @@ impl World<'_> {
         self.close_histories();
         let now = self.true_time();
         let hosts = core.iter().filter_map(|host| self.hosts[*host].process.as_ref());
-        let nodes: Vec<&Node> = hosts.map(|process| process.node()).collect();
+        let nodes = replicas(hosts.map(|process| process.node()).collect());
         let undecided = self.checkers.finish(now, &nodes).err();
         if self.failed() {
             return (Outcome::Safety, None);
@@ -179,10 +179,20 @@ impl World<'_> {
             return Some(format!("{} clients still wait for an answer", self.workload.busy()));
         }
         let up = core.iter().map(|host| self.hosts[*host].node).collect();
-        self.checkers.converged(&self.nodes(core), &up).err()
+        self.checkers.converged(&replicas(self.nodes(core)), &up).err()
     }
 
     fn nodes(&self, core: &[usize]) -> Vec<&Node> {
         core.iter().filter_map(|host| Some(self.hosts[*host].process.as_ref()?.node())).collect()
     }
+}
+
+/// Of these nodes those that the leader's members count in: another may hold an old replica and not know yet that it is
+/// none of them any more.
+fn replicas(nodes: Vec<&Node>) -> Vec<&Node> {
+    let leaders = nodes.iter().map(|node| (node.consensus(), *node)).filter(|(view, _)| view.is_leader);
+    let Some((_, leader)) = leaders.max_by_key(|(view, _)| view.term) else { return nodes };
+    let members = leader.membership();
+    let halves = [&members.voters, &members.voters_outgoing, &members.learners];
+    nodes.into_iter().filter(|node| halves.iter().any(|half| half.contains(&node.id()))).collect()
 }

@@ -443,3 +443,49 @@ fn a_supervisor_is_light() {
     );
     assert!(value("Private_Dirty:") < 3 * 1024, "{status}");
 }
+
+/// Starts many VMs at once and extends them as an agent does. Prints what it costs.
+#[test]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+fn measure_many_vms() {
+    const VMS: u64 = 200;
+    let mut host = Host::new();
+    let spec = Arc::new(host.shell("exec sleep 1000"));
+    let runs: Vec<Run> = (1..=VMS).map(|vm| Run { vm: VmId(vm), epoch: Epoch(1) }).collect();
+    let begun = boot_time();
+    for run in &runs {
+        let (run, name, spec) = (*run, VmName::new(format!("vm-{}", run.vm.0)).unwrap(), Arc::clone(&spec));
+        let deadline = Time(begun) + Duration::from_secs(120);
+        host.submit(HypervisorRequest::Start { run, name, spec, deadline });
+    }
+    for _ in 0..VMS {
+        assert!(matches!(host.next(), Input::HypervisorDone { result: Ok(Done::Started), .. }));
+    }
+    println!("{VMS} VMs started in {} ms", (boot_time() - begun) / 1_000_000);
+    let supervisors = host.supervisors();
+    let cpu = || -> u64 {
+        let of = |pid: i32| -> u64 {
+            let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+            stat.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        supervisors.iter().map(|pid| of(*pid)).sum()
+    };
+    let before = cpu();
+    let seconds = 10;
+    for beat in 0..seconds {
+        let deadline = Time(boot_time()) + Duration::from_secs(120 + beat);
+        host.submit(HypervisorRequest::Extend { runs: runs.clone(), deadline });
+        std::thread::sleep(StdDuration::from_secs(1));
+    }
+    let spent = (cpu() - before) / seconds / VMS;
+    println!("an extension a second costs each supervisor {} us of CPU a second", spent / 1_000);
+    let begun = boot_time();
+    for run in &runs {
+        host.submit(HypervisorRequest::Kill { run: *run });
+    }
+    for _ in 0..VMS {
+        assert!(matches!(host.next(), Input::HypervisorDone { result: Ok(Done::Stopped), .. }));
+    }
+    println!("{VMS} VMs killed in {} ms", (boot_time() - begun) / 1_000_000);
+    host.assert_nothing_left();
+}

@@ -335,9 +335,9 @@ fn waiting_says_why_and_ends() {
     stage.check(
         "vm start web",
         expect![[r#"
-        err: error[BLX-CLI-004]: VM web has ended, and its restart policy leaves it so: exit status 0
-        exit: 1
-    "#]],
+            err: error[BLX-CLI-004]: VM web has ended, and its restart policy leaves it so: exit status 0; to run it again, stop and start it
+            exit: 1
+        "#]],
     );
     stage.play(|play| {
         play.becomes = Some((v1::Phase::Starting, ""));

@@ -23,6 +23,9 @@ const ATTEMPT: Duration = Duration::from_secs(7);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long to go on when no member has even accepted a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// The least time a connected member is given, also when the time allowed is nearly over: the last look at what was
+/// waited for should not end in "does not answer".
+const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 /// The pause after a round of failures: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -215,7 +218,7 @@ impl Client {
         };
         self.reached = true;
         self.channel = Some(channel.clone());
-        let status = match timeout(ATTEMPT.min(self.time_left()), ask(channel)).await {
+        let status = match timeout(ATTEMPT.min(self.time_left().max(ATTEMPT_MIN)), ask(channel)).await {
             Ok(Ok(answer)) => return Ok(Ok(answer.into_inner())),
             Ok(Err(status)) => status,
             Err(_) => return Err(trouble("does not answer")),

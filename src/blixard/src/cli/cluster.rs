@@ -94,37 +94,29 @@ async fn leave(
     node: NodeId,
     wait: bool,
 ) -> Result<ClusterView, CliError> {
-    cordon(client, node, true).await?;
+    let mut cluster = cordon(client, node, true).await?;
     let mut told = String::new();
-    loop {
-        let removed = client
-            .write(|channel, id| {
-                let request = v1::RemoveHostRequest { id: Some(id), node: node.0 };
-                async move { ClusterServiceClient::new(channel).remove_host(request).await }
-            })
-            .await;
-        let busy = match removed {
-            Ok(_) => break,
-            Err(CliError::Request(error)) if matches!(*error, RequestError::HostBusy { .. }) => *error,
-            Err(error) => return Err(error),
-        };
-        let (_, vms) = client.list(false).await?;
-        let names: Vec<&str> = vms
-            .iter()
-            .filter(|vm| vm.assigned.is_some_and(|(host, _)| host == node))
-            .map(|vm| vm.name.as_str())
-            .collect();
-        let waits = format!("node {} is cordoned and still has {}", node.0, names.join(", "));
+    while let Some(vms) = member(&cluster, node).map(|member| member.vms).filter(|vms| *vms > 0) {
+        let names = names_on(client, node).await?;
+        let waits = format!("node {} is cordoned and still has {names}", node.0);
         if waits != told {
             output
                 .progress(&format!("{waits}: stop or delete them (`blixard cluster uncordon` undoes this)"));
             told = waits;
         }
+        let busy = || RequestError::HostBusy { node, vms }.into();
         if !wait {
-            return Err(busy.into());
+            return Err(busy());
         }
-        pause(client, || busy.into()).await?;
+        pause(client, busy).await?;
+        cluster = client.status(false).await?;
     }
+    client
+        .write(|channel, id| {
+            let request = v1::RemoveHostRequest { id: Some(id), node: node.0 };
+            async move { ClusterServiceClient::new(channel).remove_host(request).await }
+        })
+        .await?;
     loop {
         let cluster = client.status(false).await?;
         if !wait || member(&cluster, node).is_none() {
@@ -138,6 +130,12 @@ async fn leave(
     }
 }
 
+async fn names_on(client: &mut Client, node: NodeId) -> Result<String, CliError> {
+    let (_, vms) = client.list(false).await?;
+    let here = vms.iter().filter(|vm| vm.assigned.is_some_and(|(host, _)| host == node));
+    Ok(here.map(|vm| vm.name.as_str()).collect::<Vec<_>>().join(", "))
+}
+
 async fn transfer(
     client: &mut Client,
     output: Output,
@@ -145,12 +143,12 @@ async fn transfer(
     wait: bool,
 ) -> Result<ClusterView, CliError> {
     let target = client.transfer(to).await?;
+    output.progress(&format!("leadership goes to node {}", target.0));
     loop {
         let cluster = client.status(false).await?;
         if !wait || cluster.leader == Some(target) {
             return Ok(cluster);
         }
-        output.progress(&format!("waiting for node {} to take over", target.0));
         pause(client, || CliError::Pending {
             what: format!("node {} does not lead", target.0),
             stands: match cluster.leader {

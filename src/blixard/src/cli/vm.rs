@@ -30,6 +30,17 @@ enum Goal {
     Gone,
 }
 
+impl Goal {
+    /// What is so while the goal is not reached.
+    fn missed(self, name: &str) -> String {
+        match self {
+            Self::Running => format!("VM {name} does not run"),
+            Self::Stopped => format!("VM {name} has not stopped"),
+            Self::Gone => format!("VM {name} is not gone"),
+        }
+    }
+}
+
 pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, wait: bool) -> Exit {
     match command {
         VmCommand::Create { names, name, config } => {
@@ -210,6 +221,13 @@ async fn wait_for(
             Err(CliError::Request(error)) if matches!(*error, RequestError::VmUnknown { .. }) => {
                 return if goal == Goal::Gone { Ok(None) } else { Err(overtaken(name, "was deleted")) };
             }
+            // The change was taken: that nobody can tell how it stands is no reason to call it failed.
+            Err(error) if error.exit() == Exit::Unavailable && !told.is_empty() => {
+                return Err(CliError::Pending {
+                    what: goal.missed(name),
+                    stands: format!("unknown ({error}), at last {told}"),
+                });
+            }
             Err(error) => return Err(error),
         };
         if *id.get_or_insert(vm.id) != vm.id || (goal == Goal::Gone && !vm.deleting) {
@@ -222,12 +240,7 @@ async fn wait_for(
         }
         let stands = stands(&vm, generation);
         if client.time_left().is_zero() {
-            let what = match goal {
-                Goal::Running => format!("VM {name} does not run"),
-                Goal::Stopped => format!("VM {name} has not stopped"),
-                Goal::Gone => format!("VM {name} is not gone"),
-            };
-            return Err(CliError::Pending { what, stands });
+            return Err(CliError::Pending { what: goal.missed(name), stands });
         }
         if stands != told {
             output.progress(&format!("{name}: {stands}"));
@@ -259,7 +272,10 @@ fn outcome(vm: &VmView, generation: u64, goal: Goal) -> Option<Result<(), CliErr
         (Goal::Running, Phase::Running) | (Goal::Stopped, Phase::Stopped) => Some(Ok(())),
         (Goal::Running, Phase::Exited) => {
             let why = if vm.reason.is_empty() { String::new() } else { format!(": {}", vm.reason) };
-            let what = format!("VM {} has ended, and its restart policy leaves it so{why}", vm.name);
+            let what = format!(
+                "VM {0} has ended, and its restart policy leaves it so{why}; to run it again, stop and start it",
+                vm.name
+            );
             Some(Err(CliError::Otherwise { what }))
         }
         _ => None,

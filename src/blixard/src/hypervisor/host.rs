@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -194,7 +195,7 @@ impl Host {
         let spawned = dir.create(&record).and_then(|()| self.spawn(&dir, lock));
         match spawned {
             Ok((line, pid)) => {
-                info!(%run.vm, %run.epoch, %name, "starting");
+                info!(vm = %run.vm, epoch = %run.epoch, %name, "starting");
                 self.live.insert(run.vm, Live::spawned(dir, record, line, pid, op));
                 Ok(())
             }
@@ -212,6 +213,7 @@ impl Host {
         let flags = SocketFlags::CLOEXEC;
         let (line, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let child = Command::new(&self.program)
+            .arg0("blixard")
             .args([SUBCOMMAND, "--dir"])
             .arg(dir.path())
             .env_clear()
@@ -342,7 +344,7 @@ impl Host {
         let Some(live) = self.live.remove(&vm) else {
             return;
         };
-        info!(%vm, epoch = %live.run.epoch, name = live.name, how = ?ended.how, detail = ended.detail, "ended");
+        info!(%vm, epoch = %live.run.epoch, name = %live.name, how = ?ended.how, detail = ended.detail, "ended");
         self.zombies.extend(live.pid.map(|pid| pid.as_raw_nonzero().get()));
         let run = live.run;
         self.keep(run, live.dir);
@@ -404,7 +406,7 @@ impl Host {
                     self.exited(run, exit);
                 }
             } else {
-                info!(vm = %run.vm, epoch = %run.epoch, name = record.name, "adopting");
+                info!(vm = %run.vm, epoch = %run.epoch, name = %record.name, "adopting");
                 self.live.insert(run.vm, Live::found(dir, record, now));
             }
         }

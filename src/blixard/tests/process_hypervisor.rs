@@ -254,7 +254,7 @@ fn conforms() {
 #[test]
 fn stop_leaves_no_process_socket_or_lock() {
     let mut host = Host::new();
-    assert_eq!(host.start("sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
+    assert_eq!(host.start("exec sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
     assert_eq!((host.guests().len(), host.supervisors().len()), (1, 1));
     let grace = Duration::from_secs(10);
     assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));

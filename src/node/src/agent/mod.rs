@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::context::Context;
 use crate::effects::Event;
-use crate::hypervisor::{HypervisorRequest, Run};
+use crate::hypervisor::{HypervisorRequest, Run, VmReport};
 use crate::ids::{NodeId, OpId, Revision, VmId};
 use crate::message::{Assignment, Body, Heartbeat, HeartbeatAck, Nonce};
 use crate::probes::Probe;
@@ -23,6 +23,8 @@ use vm::{Local, Op};
 const OUTSTANDING_MAX: usize = 32;
 /// How often the hypervisor is asked what it runs, whatever it reported.
 const LIST_EVERY: Duration = Duration::from_secs(10);
+/// Questions to the hypervisor what it runs that are waited for, at most.
+const LISTS_MAX: usize = 16;
 /// How soon after a heartbeat another one may follow.
 const HEARTBEAT_GAP: Duration = Duration::from_millis(20);
 /// Heartbeats sent within one lease: so many may be lost in a row before it ends.
@@ -163,7 +165,10 @@ impl Agent {
 
     fn list(&mut self, ctx: &mut Context<'_>) {
         self.list_at = ctx.now.boot + if self.listed { LIST_EVERY } else { HEARTBEAT_EVERY };
-        self.ops.retain(|_, op| *op != Op::List);
+        // An answer that takes longer than the next question still counts.
+        if self.ops.values().filter(|op| **op == Op::List).count() >= LISTS_MAX {
+            self.ops.retain(|_, op| *op != Op::List);
+        }
         self.submit(Op::List, HypervisorRequest::List, ctx);
     }
 
@@ -195,10 +200,19 @@ impl Agent {
             sent: now,
             set_revision: if self.has_set { self.record.set_revision } else { Revision(0) },
             answered: self.acknowledged,
-            reports: self.vms.values().filter_map(Local::report).collect(),
+            reports: self.reports(),
             urgent: std::mem::take(&mut self.urgent),
         };
         ctx.send(to, Body::Heartbeat(beat));
+    }
+
+    /// What there is to say of each VM. Nothing before the hypervisor's first list: an earlier process may have left a run alive,
+    /// and a VM called stopped too early would be started elsewhere while it lives here.
+    fn reports(&self) -> Vec<VmReport> {
+        if !self.listed {
+            return Vec::new();
+        }
+        self.vms.values().filter_map(Local::report).collect()
     }
 
     /// Takes the next known member for the leader; it will answer who is.

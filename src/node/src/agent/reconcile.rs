@@ -244,6 +244,8 @@ impl Agent {
     fn take_list(&mut self, asked: OpId, views: Vec<RunView>, ctx: &mut Context<'_>) {
         let now = ctx.now.boot;
         self.listed = true;
+        // An answer to an older question has nothing more to say.
+        self.ops.retain(|id, op| *op != Op::List || *id > asked);
         self.list_at = now + LIST_EVERY;
         let mut by_vm: BTreeMap<VmId, Vec<RunView>> = BTreeMap::new();
         for view in views {

@@ -146,3 +146,25 @@ fn a_leaving_host_goes_for_good() {
     assert!(state.removed.contains(&NodeId(leader)), "{}", cluster.log);
     assert_eq!(cluster.node(leader_now).membership().voters.len(), 3);
 }
+
+#[test]
+fn a_reopened_agent_calls_nothing_stopped_before_it_knows_what_runs() {
+    let mut cluster = three();
+    create_and_start(&mut cluster, "a");
+    create_and_start(&mut cluster, "b");
+    let leader = cluster.leader().unwrap();
+    let (host, run) = cluster.running().into_iter().find(|(host, _)| *host != leader).unwrap();
+    let vms = &cluster.node(leader).state().unwrap().vms;
+    let vm = vms.values().find(|vm| vm.id == run.vm).unwrap().name.clone();
+    cluster.crash(host);
+    cluster.done(Write::StopVm { name: vm.clone(), generation: None }).unwrap();
+    cluster.list_takes = Duration::from_secs(2);
+    cluster.open(host);
+    for _ in 0..100 {
+        cluster.run(Duration::from_millis(100));
+        let freed = cluster.node(leader).state().unwrap().vms[&vm].assigned.is_none();
+        assert!(!freed || !cluster.running().contains(&(host, run)), "freed while it runs:\n{}", cluster.log);
+    }
+    assert!(!cluster.running().contains(&(host, run)), "{}", cluster.log);
+    assert!(cluster.node(leader).state().unwrap().vms[&vm].assigned.is_none(), "{}", cluster.log);
+}

@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) log: String,
     pub(crate) tell: bool,
     pub(crate) raft: RaftConfig,
+    /// How long a hypervisor takes to list what it has.
+    pub(crate) list_takes: Duration,
 }
 
 pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
@@ -95,6 +97,7 @@ impl Cluster {
             log: String::new(),
             tell: false,
             raft,
+            list_takes: LATENCY,
         };
         let first = config(1, &cluster.raft, &[]);
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
@@ -218,6 +221,7 @@ impl Cluster {
 
     fn hypervise(&mut self, id: u64, op: OpId, request: HypervisorRequest) {
         let now = self.now;
+        let takes = if request == HypervisorRequest::List { self.list_takes } else { LATENCY };
         let runs = &mut self.machines.get_mut(&id).unwrap().runs;
         let result = match request {
             HypervisorRequest::Prepare { .. } => Ok(Done::Prepared),
@@ -249,7 +253,7 @@ impl Cluster {
                 Ok(Done::Listed(runs.keys().map(view).collect()))
             }
         };
-        self.post(now + LATENCY, id, Input::HypervisorDone { op, result });
+        self.post(now + takes, id, Input::HypervisorDone { op, result });
     }
 
     /// Lets time pass.

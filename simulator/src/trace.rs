@@ -114,9 +114,9 @@ impl fmt::Display for Entry {
         let (name, labels) = self.kind.labels();
         write!(f, "{}.{:09} ", self.at / 1_000_000_000, self.at % 1_000_000_000)?;
         if self.host == 0 {
-            f.write_str("world ")?
+            f.write_str("world ")?;
         } else {
-            write!(f, "host{} ", self.host)?
+            write!(f, "host{} ", self.host)?;
         }
         f.write_str(name)?;
         for (label, value) in labels.iter().zip(self.details) {

@@ -51,7 +51,7 @@ words! {
         DiskStall = "disk-stall",
         /// A spare host joins.
         MemberAdd = "member-add",
-        /// A member without VMs is removed (first it is cordoned and its VMs are stopped); it becomes a spare.
+        /// A member is removed and becomes a spare; if VMs keep it busy, its host is powered off first, so that they move.
         MemberRemove = "member-remove",
         /// A host is cordoned for a time.
         Cordon = "cordon",
@@ -129,7 +129,7 @@ pub struct Fault {
 }
 
 /// The keys that a kind takes beside `kind`, `at` and `every`.
-fn keys_of(kind: FaultKind) -> &'static [&'static str] {
+pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
     use FaultKind as K;
     match kind {
         K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::CrashAll => &["lasts"],

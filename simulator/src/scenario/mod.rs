@@ -3,6 +3,7 @@
 
 mod fault;
 mod find;
+mod page;
 mod reader;
 mod sections;
 mod value;
@@ -14,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use fault::{Among, CrashPoint, Fault, FaultKind, When};
 pub use find::{find, find_all};
+pub use page::reference;
 pub use reader::{Key, Problem};
 pub use sections::{
     Clock, Cluster, Disk, Expect, Hypervisor, Network, Outcome, Process, Run, Storage, Workload,

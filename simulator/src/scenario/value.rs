@@ -61,6 +61,9 @@ impl Chance {
 
 impl fmt::Display for Chance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.numerator == 0 {
+            return f.write_str("0");
+        }
         write!(f, "{}/{}", self.numerator, self.denominator)
     }
 }
@@ -262,10 +265,10 @@ fn chance(text: &str) -> Result<Chance, String> {
 
 /// An enum written as a word. Defines it, its words, and how it is read.
 macro_rules! words {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* pub enum $name:ident { $($(#[doc = $line:literal])+ $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$each])* $variant),* }
+        pub enum $name { $($(#[doc = $line])+ $variant),* }
 
         impl $name {
             /// Every one of them.
@@ -275,6 +278,12 @@ macro_rules! words {
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($line),+).trim_ascii()),* }
             }
         }
 

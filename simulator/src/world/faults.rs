@@ -204,6 +204,9 @@ impl World<'_> {
         let mask = 1 << host;
         match fault.kind {
             FaultKind::Pause => {
+                if !self.hosts[host].is_up() {
+                    return None;
+                }
                 let life = self.hosts[host].life;
                 self.hosts[host].paused += 1;
                 return Some((mask, Some(Undo::Unpause { host, life })));

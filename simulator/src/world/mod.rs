@@ -217,7 +217,7 @@ impl World<'_> {
             Event::Hypervisor { host } => self.on_hypervisor(host as usize),
             Event::Clients => self.on_clients(),
             Event::Request { host, to, ticket, request } => {
-                self.on_request(host as usize, to, ticket, request)
+                self.on_request(host as usize, to, ticket, request);
             }
             Event::Reply { ticket, reply } => self.on_reply(ticket, reply),
             Event::Fault { number } => self.on_fault(number as usize),

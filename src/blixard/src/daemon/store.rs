@@ -23,7 +23,7 @@ pub enum AnyDisk {
     /// redb.
     Redb(Box<RedbDisk<FileBackend>>),
     /// Memory.
-    Memory(MemoryDisk),
+    Memory(Box<MemoryDisk>),
 }
 
 impl AnyDisk {
@@ -34,7 +34,7 @@ impl AnyDisk {
     pub fn open(storage: Storage, data_dir: &Path) -> Result<Self, DiskError> {
         Ok(match storage {
             Storage::Redb => Self::Redb(Box::new(RedbDisk::open_path(data_dir.join("store.redb"))?)),
-            Storage::Memory => Self::Memory(MemoryDisk::default()),
+            Storage::Memory => Self::Memory(Box::default()),
         })
     }
 }

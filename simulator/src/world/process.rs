@@ -7,6 +7,7 @@ use blixard_runtime::{DiskError, Fatal, Runtime, Turn};
 
 use super::event::Event;
 use super::host::{NEVER, Presence};
+use super::traffic::{INBOX_MAX, NEWS_MAX};
 use super::{Members, World};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
@@ -170,6 +171,8 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         let Some(process) = &host.process else { return };
         let inputs = process.inbox_len() as u64;
+        let (now, node, inbox_max) = (Time(self.now.get()), host.node, INBOX_MAX + NEWS_MAX);
+        self.checkers.on_queue(now, node, "the inbox", inputs as usize, inbox_max);
         if !process.is_writing() {
             if host.armed == Some(CrashPoint::BeforeStep) && inputs > 0 {
                 return self.crash(number);

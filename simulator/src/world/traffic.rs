@@ -15,7 +15,11 @@ use crate::net::{Fate, detail_of, kind_of};
 use crate::trace::Kind;
 
 /// The most inputs that wait for one process; what comes on top is lost, as from a full socket.
-const INBOX_MAX: usize = 4_096;
+pub(super) const INBOX_MAX: usize = 4_096;
+
+/// The most news of a hypervisor that wait along with them: nothing can drop those, so they must stay few by themselves.
+pub(super) const NEWS_MAX: usize = 1_024;
+
 /// A node's message to itself takes so long.
 const LOOPBACK: Duration = Duration::from_micros(5);
 

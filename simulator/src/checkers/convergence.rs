@@ -22,6 +22,9 @@ pub(super) fn converged<N: NodeView>(
     runs: &SingleRun,
 ) -> Result<(), String> {
     let state = one_state(core)?;
+    if let Some((node, _)) = state.hosts.iter().find(|(node, host)| host.lost && up.contains(node)) {
+        return Err(format!("{node} is up, but still counts as lost"));
+    }
     for vm in state.vms.values() {
         settled(state, vm, up, runs).map_err(|why| format!("VM {}: {why}", vm.name))?;
     }

@@ -5,7 +5,6 @@ use crate::effects::Event;
 use crate::ids::{ClusterId, NodeId};
 use crate::message::Body;
 use crate::probes::Probe;
-use crate::stored::AgentRecord;
 use crate::time::{Duration, Time};
 
 /// How often admission is asked for.
@@ -87,7 +86,7 @@ impl Join {
                     self.ask_at = ctx.now.boot;
                 }
             }
-            Body::Joined { members } => self.taken_in(cluster, members, ctx),
+            Body::Joined { .. } => self.taken_in(cluster, ctx),
             Body::Refused { reason } => {
                 let ours = ctx.me.identity.cluster;
                 if !self.refused && (ours == ClusterId(0) || ours == cluster) {
@@ -100,7 +99,7 @@ impl Join {
         }
     }
 
-    fn taken_in(&mut self, cluster: ClusterId, members: Vec<(NodeId, String)>, ctx: &mut Context<'_>) {
+    fn taken_in(&mut self, cluster: ClusterId, ctx: &mut Context<'_>) {
         let ours = ctx.me.identity.cluster;
         if cluster == ClusterId(0) || (ours != ClusterId(0) && ours != cluster) {
             return;
@@ -109,8 +108,6 @@ impl Join {
         if ours == ClusterId(0) {
             ctx.me.identity.cluster = cluster;
             ctx.out.writes.identity = Some(ctx.me.identity);
-            ctx.out.directory = Some(members.clone());
-            ctx.out.writes.agent = Some(AgentRecord { members, ..AgentRecord::default() });
         }
         ctx.event(Event::Joined);
     }

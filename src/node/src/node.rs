@@ -213,7 +213,13 @@ impl Node {
         if let Body::Join(spec) = body {
             return self.asked_to_join(cluster, from, incarnation, *spec, out);
         }
-        if !self.join.is_member(ctx.me) || cluster != ctx.me.identity.cluster {
+        if !self.join.is_member(ctx.me) {
+            if let Body::Joined { members } = &body {
+                self.agent.learn_members(members.clone(), ctx);
+            }
+            return self.join.answered(cluster, from, body, ctx);
+        }
+        if cluster != ctx.me.identity.cluster {
             return self.join.answered(cluster, from, body, ctx);
         }
         if !is_served(&self.controller, from, incarnation, ctx) {

@@ -168,3 +168,19 @@ fn a_reopened_agent_calls_nothing_stopped_before_it_knows_what_runs() {
     assert!(!cluster.running().contains(&(host, run)), "{}", cluster.log);
     assert!(cluster.node(leader).state().unwrap().vms[&vm].assigned.is_none(), "{}", cluster.log);
 }
+
+#[test]
+fn a_worker_is_heard_and_runs_vms() {
+    let mut cluster = three();
+    cluster.add(4);
+    cluster.run(Duration::from_secs(3));
+    for text in ["a", "b", "c", "d"] {
+        create_and_start(&mut cluster, text);
+    }
+    let mut hosts: Vec<_> = cluster.running().iter().map(|(host, _)| *host).collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts, [1, 2, 3, 4], "{}", cluster.log);
+    assert!(!cluster.node(4).membership().voters.contains(&NodeId(4)));
+    cluster.run(Duration::from_secs(30));
+    assert_eq!(cluster.running().len(), 4, "{}", cluster.log);
+}

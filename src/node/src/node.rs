@@ -290,7 +290,7 @@ impl Node {
     fn request(&mut self, ticket: Ticket, request: Request, out: &mut Effects) {
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
         if let Request::Read { read, consistency: Consistency::Stale } = &request
-            && self.controller.state().is_some()
+            && self.controller.is_replica()
         {
             let reply = self.controller.read(read, ctx);
             return ctx.answer(Asker::Local(ticket), reply);

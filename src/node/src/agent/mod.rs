@@ -31,6 +31,8 @@ const HEARTBEAT_GAP: Duration = Duration::from_millis(20);
 const HEARTBEATS_PER_LEASE: u64 = 8;
 /// How often a heartbeat is sent before the lease's length is known.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// So often in a row an agent that is sent elsewhere goes there at once; members that do not know better would keep it busy.
+const REDIRECTS_MAX: u32 = 3;
 /// A leader that has not answered for this long is looked for elsewhere.
 const SILENCE_MAX: Duration = Duration::from_millis(2_500);
 
@@ -55,6 +57,8 @@ pub(crate) struct Agent {
     /// When a leader was last heard.
     heard: Time,
     members_tried: usize,
+    /// How often in a row it was sent elsewhere.
+    redirects: u32,
     vms: BTreeMap<VmId, Local>,
     ops: BTreeMap<OpId, Op>,
     next_op: u64,
@@ -80,6 +84,7 @@ impl Agent {
             leader: None,
             heard: now,
             members_tried: 0,
+            redirects: 0,
             vms: BTreeMap::new(),
             ops: BTreeMap::new(),
             next_op: process & !0xffff_ffff,
@@ -234,7 +239,8 @@ impl Agent {
             Some(leader) if leader != from => {
                 self.leader = Some(leader);
                 self.heard = now;
-                self.urgent = true;
+                self.redirects += 1;
+                self.urgent |= self.redirects <= REDIRECTS_MAX;
             }
             _ => self.leader = None,
         }
@@ -261,6 +267,7 @@ impl Agent {
             return;
         }
         self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
+        self.redirects = 0;
         if ack.ttl == Duration::ZERO {
             // The leader waits to hear that it is heard.
             self.urgent = true;

@@ -76,6 +76,10 @@ impl Consensus {
         self.raw.store()
     }
 
+    pub(crate) fn id(&self) -> NodeId {
+        NodeId(self.raw.raft.id)
+    }
+
     pub(crate) fn term(&self) -> u64 {
         self.raw.raft.term
     }
@@ -84,8 +88,12 @@ impl Consensus {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// The leader, if this node leads or has heard it lately. raft-rs goes on naming the last one it heard on a member that
+    /// votes no more.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        Some(self.raw.raft.leader_id).filter(|id| *id != 0).map(NodeId)
+        let raft = &self.raw.raft;
+        let heard = self.is_leader() || raft.election_elapsed < 2 * raft.election_timeout();
+        Some(raft.leader_id).filter(|id| *id != 0 && heard).map(NodeId)
     }
 
     pub(crate) fn commit(&self) -> u64 {

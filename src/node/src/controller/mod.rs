@@ -108,6 +108,13 @@ impl Controller {
         self.state.as_ref()
     }
 
+    /// Whether a leader keeps this node's state up to date, as far as it knows.
+    pub(crate) fn is_replica(&self) -> bool {
+        let me = self.consensus.id();
+        let membership = self.consensus.log().membership();
+        self.state.is_some() && (membership.voters.contains(&me) || membership.learners.contains(&me))
+    }
+
     /// The voters of the configuration at work.
     pub(crate) fn voters(&self) -> &[NodeId] {
         &self.consensus.log().membership().voters

@@ -159,6 +159,13 @@ impl Node {
         [at, forwards, self.retire].into_iter().flatten().min()
     }
 
+    /// Whether a bug is planted.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn planted(&self, bug: crate::planted::Planted) -> bool {
+        self.me.config.planted == bug
+    }
+
     /// Takes one input.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Effects) {
         self.now = Now { boot: self.now.boot.max(now.boot), wall: now.wall };

@@ -17,4 +17,6 @@ pub enum Planted {
     TermNotPersisted,
     /// The vote is not written to the disk.
     VoteNotPersisted,
+    /// Answers and messages leave while the turn's write is under way.
+    ReleasedBeforeCommit,
 }

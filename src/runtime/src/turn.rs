@@ -156,6 +156,10 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Runtime<C, N, D, H> {
             for (to, message) in self.effects.early_sends.drain(..) {
                 self.network.send(to, message);
             }
+            #[cfg(feature = "planted")]
+            if self.node.planted(blixard_node::planted::Planted::ReleasedBeforeCommit) {
+                self.release();
+            }
             if !self.effects.writes.is_empty() {
                 self.disk.begin(std::mem::take(&mut self.effects.writes));
                 self.writing = true;

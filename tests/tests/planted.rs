@@ -51,7 +51,7 @@ fn a_disk_whose_sync_lies() {
 
 #[test]
 fn a_hypervisor_that_ignores_deadlines() {
-    found("partition", Sabotage { deadlines_ignored: true, ..Sabotage::default() }, &["single-run", "leases"]);
+    found("leases", Sabotage { deadlines_ignored: true, ..Sabotage::default() }, &["single-run", "leases"]);
 }
 
 #[test]
@@ -62,17 +62,17 @@ fn releases_before_the_commit() {
 
 #[test]
 fn reads_without_asking_the_quorum() {
-    found("isolate-leader", bug(Planted::ReadIndexSkipped), &["linearizability", "reads-match-revisions", "real-time-order"]);
+    found("elections", bug(Planted::ReadIndexSkipped), &["linearizability", "reads-match-revisions", "real-time-order"]);
 }
 
 #[test]
 fn leases_without_asking_the_quorum() {
-    found("isolate-leader", bug(Planted::LeaseWithoutQuorum), &["single-run", "leases"]);
+    found("leases", bug(Planted::LeaseWithoutQuorum), &["single-run", "leases"]);
 }
 
 #[test]
 fn stale_assignments_accepted() {
-    found("flaky-network", bug(Planted::StaleSetAccepted), &["single-run", "leases"]);
+    found("leases", bug(Planted::StaleSetAccepted), &["single-run", "leases"]);
 }
 
 #[test]
@@ -82,5 +82,5 @@ fn the_term_not_persisted() {
 
 #[test]
 fn the_vote_not_persisted() {
-    found("crash", bug(Planted::VoteNotPersisted), &["election-safety", "log-matching"]);
+    found("elections", bug(Planted::VoteNotPersisted), &["election-safety", "log-matching"]);
 }

@@ -76,10 +76,12 @@ scenarios! {
     clock = "clock",
     crash = "crash",
     disk = "disk",
+    elections = "elections",
     everything = "everything",
     flaky_network = "flaky-network",
     hypervisor = "hypervisor",
     isolate_leader = "isolate-leader",
+    leases = "leases",
     partition = "partition",
 }
 

@@ -82,5 +82,5 @@ fn the_term_not_persisted() {
 
 #[test]
 fn the_vote_not_persisted() {
-    found("elections", bug(Planted::VoteNotPersisted), &["election-safety", "log-matching"]);
+    found("elections", bug(Planted::VoteNotPersisted), &["election-safety", "log-matching", "panic"]);
 }

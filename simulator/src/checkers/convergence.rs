@@ -59,7 +59,11 @@ pub(super) fn leader_of<'a, N: NodeView>(core: &[&'a N]) -> Option<&'a N> {
 
 fn settled(state: &State, vm: &Vm, up: &BTreeSet<NodeId>, runs: &SingleRun) -> Result<(), String> {
     if vm.deleting {
-        return Err("is still being deleted".into());
+        let host = vm.assigned.map(|(node, epoch)| format!(" on {node} under {epoch}")).unwrap_or_default();
+        return Err(format!(
+            "is still being deleted{host}: {} at {:?} of {:?} ({})",
+            vm.phase, vm.observed_generation, vm.generation, vm.reason
+        ));
     }
     let no_room = || state.place(&vm.spec, &Promised::new()).is_err();
     match (vm.wanted, vm.assigned) {

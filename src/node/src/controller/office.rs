@@ -22,6 +22,9 @@ pub(crate) struct Office {
     pub(crate) reads: Reads,
     /// In the order of their indexes.
     pub(crate) proposals: VecDeque<Proposal>,
+    /// Clients' writes whose decision no longer fitted the state, to be decided anew. Not at once: that comes to light while
+    /// entries are carried out, and then nothing may be appended.
+    pub(crate) replanned: Vec<(Asker, RequestId, Arc<Write>, u32)>,
     /// Something changed that may call for placing VMs or changing members.
     pub(crate) untidy: bool,
     pub(crate) tidy_at: Time,
@@ -84,6 +87,7 @@ impl Office {
             leases: Leases::new(now),
             reads: Reads::default(),
             proposals: VecDeque::new(),
+            replanned: Vec::new(),
             untidy: true,
             tidy_at: now,
             assigning: false,
@@ -101,6 +105,9 @@ impl Office {
         }
         if self.reads.len() > 0 {
             ctx.hit(Probe::DeposedWithReads);
+        }
+        for (asker, ..) in self.replanned {
+            ctx.answer(asker, Err(RequestError::NoLeader));
         }
         for proposal in self.proposals {
             if let Purpose::Client { asker, .. } = proposal.purpose {

@@ -23,6 +23,7 @@ impl Controller {
     pub(crate) fn settle(&mut self, ctx: &mut Context<'_>) {
         loop {
             self.begin_round(ctx);
+            self.replan(ctx);
             self.tidy(ctx);
             if !self.consensus.raw().has_ready() {
                 break;
@@ -215,7 +216,8 @@ impl Controller {
         self.hold_all = true;
         let known = self.consensus.log().hard_state();
         let written = ctx.out.writes.hard_state.unwrap_or(known);
-        ctx.out.writes.hard_state = Some(HardState { commit: written.commit.max(known.commit).max(index), ..written });
+        ctx.out.writes.hard_state =
+            Some(HardState { commit: written.commit.max(known.commit).max(index), ..written });
     }
 
     fn restore(&mut self, snapshot: Snapshot, ctx: &mut Context<'_>) {

@@ -153,8 +153,10 @@ impl Controller {
     ) {
         let Some(answer) = answer else {
             ctx.hit(Probe::Replanned);
-            if tries < TRIES_MAX {
-                return self.write(asker, id, write, tries + 1, ctx);
+            if tries < TRIES_MAX
+                && let Some(office) = &mut self.office
+            {
+                return office.replanned.push((asker, id, write, tries + 1));
             }
             let what = "the scheduler's number of tries".into();
             return ctx.answer(asker, Err(RequestError::Overloaded { what, max: u64::from(TRIES_MAX) }));
@@ -166,6 +168,14 @@ impl Controller {
             _ => {}
         }
         ctx.answer(asker, reply(answer));
+    }
+
+    /// Decides anew what did not fit.
+    pub(super) fn replan(&mut self, ctx: &mut Context<'_>) {
+        let Some(office) = &mut self.office else { return };
+        for (asker, id, write, tries) in std::mem::take(&mut office.replanned) {
+            self.write(asker, id, write, tries, ctx);
+        }
     }
 
     /// An agent's heartbeat, here at the leader.

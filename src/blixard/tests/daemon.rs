@@ -167,7 +167,10 @@ async fn any_member_serves_and_a_retry_gets_the_first_answer() {
     // Without an id it is another request.
     let status = follower.create(create("web", None)).await.expect_err("it exists");
     assert_eq!(status.code(), Code::AlreadyExists);
-    assert_eq!(error_detail(&status).map(|detail| (detail.code, detail.vm)), Some(("BLX-VM-001".into(), "web".into())));
+    assert_eq!(
+        error_detail(&status).map(|detail| (detail.code, detail.vm)),
+        Some(("BLX-VM-001".into(), "web".into()))
+    );
 
     let mut third = VmServiceClient::new(members[2].channel().await);
     let vms = third.list(v1::ListVmsRequest { stale: false }).await.expect("lists").into_inner();
@@ -204,7 +207,11 @@ async fn a_leader_that_retires_hands_over() {
     let began = tokio::time::Instant::now();
     assert_eq!(leader.retire().await, End::Retired);
     members[0].until("another leads", |status| status.leader.is_some_and(|id| id != old)).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "took {:?}: an election, not a handover", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "took {:?}: an election, not a handover",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

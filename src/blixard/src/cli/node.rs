@@ -1,4 +1,8 @@
 //! `blixard node …`.
+#![cfg_attr(
+    madsim,
+    expect(dead_code, unused_imports, reason = "a simulated build parses, but does not run a node")
+)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -117,6 +121,18 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
     if let Err(reason) = check_bind(args.bind.ip(), args.insecure) {
         return fail(EXIT_USAGE, &reason);
     }
+    start(args)
+}
+
+/// The simulated runtime runs daemons from tests, not from a command line.
+#[cfg(madsim)]
+fn start(args: NodeArgs) -> ExitCode {
+    drop(args);
+    fail(EXIT_USAGE, "this is a simulated build: it has no network of its own")
+}
+
+#[cfg(not(madsim))]
+fn start(args: NodeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start: {error}")),
@@ -153,6 +169,7 @@ impl Failure {
     }
 }
 
+#[cfg(not(madsim))]
 async fn serve(args: NodeArgs) -> Result<End, Failure> {
     let listener = tokio::net::TcpListener::bind(args.bind).await.map_err(|error| {
         Failure::failed(format!("cannot listen on {}: {error}; give another --bind", args.bind))
@@ -183,6 +200,7 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
 }
 
 /// Done at the first SIGTERM or SIGINT. A second one ends the process at once.
+#[cfg(not(madsim))]
 fn signals() -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
 

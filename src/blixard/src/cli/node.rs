@@ -113,72 +113,82 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-/// Runs the daemon.
-pub(super) fn run(args: NodeArgs) -> ExitCode {
-    if let Err(reason) = start_logging(&args.log, args.log_format) {
-        return fail(EXIT_USAGE, &reason);
-    }
-    if let Err(reason) = check_bind(args.bind.ip(), args.insecure) {
-        return fail(EXIT_USAGE, &reason);
-    }
-    start(args)
-}
-
-/// The simulated runtime runs daemons from tests, not from a command line.
-#[cfg(madsim)]
-fn start(args: NodeArgs) -> ExitCode {
-    drop(args);
-    fail(EXIT_USAGE, "this is a simulated build: it has no network of its own")
-}
-
-#[cfg(not(madsim))]
-fn start(args: NodeArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(1, &format!("cannot start: {error}")),
-    };
-    let ended = runtime.block_on(serve(args));
-    // The turn loop's thread has ended, or may hang on its disk for ever.
-    runtime.shutdown_background();
-    match ended {
-        Ok(End::Retired | End::Abandoned) => ExitCode::SUCCESS,
-        Ok(End::Refused { reason }) => {
-            fail(EXIT_REFUSED, &format!("the cluster refuses this node: {reason}"))
-        }
-        Err(Failure { code, reason }) => fail(code, &reason),
-    }
-}
-
-fn fail(code: u8, reason: &str) -> ExitCode {
-    eprintln!("blixard node: {reason}");
-    ExitCode::from(code)
-}
-
+/// Why the node does not run, or no more.
 struct Failure {
-    code: u8,
+    exit: u8,
+    code: &'static str,
     reason: String,
 }
 
 impl Failure {
     fn usage(reason: impl Into<String>) -> Self {
-        Self { code: EXIT_USAGE, reason: reason.into() }
+        Self { exit: EXIT_USAGE, code: "BLX-NODE-008", reason: reason.into() }
     }
 
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self { code: 1, reason: error.to_string() }
+    fn failed(code: &'static str, error: impl std::fmt::Display) -> Self {
+        Self { exit: 1, code, reason: error.to_string() }
+    }
+
+    /// Says it in the log's own format.
+    fn tell(&self, format: LogFormat) -> ExitCode {
+        let Self { exit, code, reason } = self;
+        match format {
+            LogFormat::Text => eprintln!("error[{code}]: {reason}"),
+            LogFormat::Json => tracing::error!(code, "{reason}"),
+        }
+        ExitCode::from(*exit)
+    }
+}
+
+/// Runs the daemon.
+pub(super) fn run(args: NodeArgs) -> ExitCode {
+    let format = args.log_format;
+    match start_logging(&args.log, format).and_then(|()| start(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(format),
+    }
+}
+
+/// The simulated runtime runs daemons from tests, not from a command line.
+#[cfg(madsim)]
+fn start(args: NodeArgs) -> Result<(), Failure> {
+    drop(args);
+    Err(Failure::usage("this is a simulated build: it has no network of its own"))
+}
+
+#[cfg(not(madsim))]
+fn start(args: NodeArgs) -> Result<(), Failure> {
+    check_bind(args.bind.ip(), args.insecure).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("BLX-NODE-010", format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(serve(args));
+    // The turn loop's thread has ended, or may hang on its disk for ever.
+    runtime.shutdown_background();
+    match ended? {
+        End::Retired | End::Abandoned => Ok(()),
+        End::Refused { reason } => Err(Failure {
+            exit: EXIT_REFUSED,
+            code: "BLX-NODE-004",
+            reason: format!("the cluster refuses this node: {reason}"),
+        }),
     }
 }
 
 #[cfg(not(madsim))]
 async fn serve(args: NodeArgs) -> Result<End, Failure> {
     let listener = tokio::net::TcpListener::bind(args.bind).await.map_err(|error| {
-        Failure::failed(format!("cannot listen on {}: {error}; give another --bind", args.bind))
+        Failure::failed(
+            "BLX-NODE-007",
+            format!("cannot listen on {}: {error}; give another --bind", args.bind),
+        )
     })?;
-    let bound = listener.local_addr().map_err(Failure::failed)?;
+    let bound = listener.local_addr().map_err(|error| Failure::failed("BLX-NODE-007", error))?;
     if args.insecure && !bound.ip().is_loopback() {
         tracing::warn!(%bound, "INSECURE: nothing is encrypted and nobody is authenticated; whoever reaches this port controls the VMs");
     }
-    let data_dir = DataDir::open(&data_dir(&args)?).map_err(Failure::failed)?;
+    let data_dir = DataDir::open(&data_dir(&args)?).map_err(|error| Failure::failed(error.code(), error))?;
     let config = config(&args, bound)?;
     tracing::info!(
         id = %config.node.id,
@@ -195,8 +205,8 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         open_hypervisor: move |sink| Backends::open(hypervisors, sink),
         transport: Transport::tcp(listener),
     };
-    let shutdown = signals().map_err(Failure::failed)?;
-    daemon::run(config, parts, shutdown).await.map_err(Failure::failed)
+    let shutdown = signals().map_err(|error| Failure::failed("BLX-NODE-010", error))?;
+    daemon::run(config, parts, shutdown).await.map_err(|error| Failure::failed(error.code(), error))
 }
 
 /// Done at the first SIGTERM or SIGINT. A second one ends the process at once.
@@ -269,7 +279,7 @@ fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
         bootstrap: args.bootstrap || peers.is_empty(),
         node: NodeConfig { id, host, peers, raft, limits },
         settings: Settings::default(),
-        seed: random_seed().map_err(Failure::failed)?,
+        seed: random_seed().map_err(|error| Failure::failed("BLX-NODE-010", error))?,
         own_thread: true,
     })
 }
@@ -298,10 +308,11 @@ fn total_memory_mib() -> u64 {
     kib.map_or(0, |kib| kib >> 10)
 }
 
-fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+fn start_logging(filter: &str, format: LogFormat) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
 
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?}: {error}"))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| Failure::usage(format!("--log {filter:?}: {error}")))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {

@@ -37,6 +37,17 @@ pub enum FolderError {
     },
 }
 
+impl FolderError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "BLX-NODE-005",
+            Self::Io { .. } => "BLX-NODE-006",
+        }
+    }
+}
+
 impl DataDir {
     /// Opens the folder, makes it where needed, takes everyone else's rights to it away, and locks it.
     ///

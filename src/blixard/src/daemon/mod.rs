@@ -90,6 +90,19 @@ pub enum DaemonError {
     Lost(String),
 }
 
+impl DaemonError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fatal(Fatal::Disk(error)) => error.code(),
+            Self::Fatal(Fatal::Open(error)) => error.code(),
+            Self::Hypervisor(_) => "BLX-NODE-009",
+            Self::Server(_) | Self::Lost(_) => "BLX-NODE-010",
+        }
+    }
+}
+
 /// Runs a daemon until it is told to end by `shutdown`, is refused by the cluster, or fails.
 ///
 /// # Errors

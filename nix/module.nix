@@ -9,7 +9,7 @@
 {
   config,
   lib,
-  pkgs,
+  utils,
   ...
 }:
 let
@@ -146,7 +146,7 @@ in
       unitConfig.StartLimitIntervalSec = 0;
 
       serviceConfig = {
-        ExecStart = lib.escapeSystemdExecArgs ([ "${cfg.package}/bin/blixard" "node" ] ++ arguments);
+        ExecStart = utils.escapeSystemdExecArgs ([ "${cfg.package}/bin/blixard" "node" ] ++ arguments);
         User = "blixard";
         Group = "blixard";
         StateDirectory = lib.mkIf (cfg.dataDir == home) "blixard";

@@ -182,7 +182,10 @@ mod tests {
         report(&mut cluster, Phase::Running);
         let run = run_of(&cluster);
         cluster.run(Action::LoseHost { node: NODE });
-        assert_eq!(converges(&cluster, &SingleRun::default()), Ok(()), "its only host is lost");
+        let gone = converged(&[&cluster], &BTreeSet::new(), &SingleRun::default());
+        assert_eq!(gone, Ok(()), "its only host is lost");
+        let back = converges(&cluster, &SingleRun::default());
+        assert_eq!(back, Err("n1 is up, but still counts as lost".into()));
         cluster.run(Action::RegainHost { node: NODE });
         assert!(converges(&cluster, &SingleRun::default()).is_err());
         assert!(converges(&cluster, &running(run)).is_err(), "the state does not know yet");

@@ -31,7 +31,7 @@ fail() {
 supervisors() {
     local cmdline
     for cmdline in /proc/[0-9]*/cmdline; do
-        if tr '\0' ' ' <"$cmdline" 2>/dev/null | grep -qF "supervise --dir $work/"; then
+        if { tr '\0' ' ' <"$cmdline"; } 2>/dev/null | grep -qF "supervise --dir $work/"; then
             cmdline=${cmdline#/proc/}
             echo "${cmdline%/cmdline}"
         fi

@@ -1,0 +1,17 @@
+//! Daemons as processes of this machine: the real binary, real files, real sockets, real supervisors. They are killed,
+//! suspended and restarted; clients and VMs keep a record, and the record is judged.
+//!
+//! Not under `--cfg madsim`, where nothing is real.
+#![cfg(not(madsim))]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod binary;
+mod churn;
+mod client;
+mod cluster;
+mod failover;
+mod guest;
+mod history;
+mod lives;
+mod processes;
+mod refusals;

@@ -33,7 +33,12 @@ fn found(name: &str, sabotage: Sabotage, properties: &[&str]) -> Report {
             violation.message
         );
         let sound = world::run(&scenario, seed, Sabotage::default(), None);
-        assert_eq!(sound.outcome, Outcome::Held, "seed {seed} fails without the bug too: {:?}", sound.violation);
+        assert_eq!(
+            sound.outcome,
+            Outcome::Held,
+            "seed {seed} fails without the bug too: {:?}",
+            sound.violation
+        );
         return report;
     }
     panic!("not found within {SEEDS_MAX} seeds of {name}");
@@ -45,7 +50,8 @@ fn bug(planted: Planted) -> Sabotage {
 
 #[test]
 fn a_disk_whose_sync_lies() {
-    let properties = ["durability", "election-safety", "log-matching", "leader-completeness", "state-hash", "panic"];
+    let properties =
+        ["durability", "election-safety", "log-matching", "leader-completeness", "state-hash", "panic"];
     found("crash", Sabotage { disks_lie: true, ..Sabotage::default() }, &properties);
 }
 
@@ -56,13 +62,18 @@ fn a_hypervisor_that_ignores_deadlines() {
 
 #[test]
 fn releases_before_the_commit() {
-    let properties = ["durability", "election-safety", "log-matching", "leader-completeness", "state-hash", "panic"];
+    let properties =
+        ["durability", "election-safety", "log-matching", "leader-completeness", "state-hash", "panic"];
     found("crash", bug(Planted::ReleasedBeforeCommit), &properties);
 }
 
 #[test]
 fn reads_without_asking_the_quorum() {
-    found("elections", bug(Planted::ReadIndexSkipped), &["linearizability", "reads-match-revisions", "real-time-order"]);
+    found(
+        "elections",
+        bug(Planted::ReadIndexSkipped),
+        &["linearizability", "reads-match-revisions", "real-time-order"],
+    );
 }
 
 #[test]

@@ -147,5 +147,5 @@ async fn a_member_that_lost_its_disk_is_refused_under_its_old_id() {
     let log = cluster.logged(3);
     assert_eq!(status.code(), Some(3), "{log}");
     let last = log.lines().next_back().unwrap_or_default();
-    assert!(last.starts_with("blixard node: the cluster refuses this node") && last.contains("n3"), "{last}");
+    assert!(last.starts_with("error[BLX-NODE-004]: ") && last.contains("n3"), "{last}");
 }

@@ -20,13 +20,13 @@ fn fails(command: &mut Command) -> (Option<i32>, String) {
     (status.code(), said)
 }
 
-/// Asserts how a daemon refuses: its code, and words of its last line.
+/// Asserts how a daemon refuses: its exit code, and its last line, by the stable code and words.
 #[track_caller]
-fn refused(command: &mut Command, code: i32, words: &[&str]) {
+fn refused(command: &mut Command, exit: i32, code: &str, words: &[&str]) {
     let (ended, said) = fails(command);
-    assert_eq!(ended, Some(code), "{said}");
+    assert_eq!(ended, Some(exit), "{said}");
     let last = said.lines().next_back().unwrap_or_default();
-    assert!(last.starts_with("blixard node: "), "{said}");
+    assert!(last.starts_with(&format!("error[{code}]: ")), "{said}");
     for word in words {
         assert!(last.contains(word), "{word:?} is not said in {last:?}");
     }
@@ -79,7 +79,7 @@ fn a_foreign_file_is_left_alone() {
     let path = store.display().to_string();
     for foreign in ["a letter to a friend, longer than any header\n".repeat(500), String::new(), "x".into()] {
         fs::write(&store, &foreign).unwrap();
-        refused(&mut cluster.command(1), 1, &[&path]);
+        refused(&mut cluster.command(1), 1, "BLX-DISK-001", &[&path]);
         assert_eq!(fs::read_to_string(&store).unwrap(), foreign);
     }
 }
@@ -96,9 +96,11 @@ async fn a_damaged_store_is_noticed_and_left_as_it_is() {
         bytes
     };
     let cut = whole[..whole.len() / 2].to_vec();
-    for bytes in [damaged(0, 64), damaged(8_192, whole.len()), cut] {
+    let (foreign, corrupt) = ("BLX-DISK-001", "BLX-DISK-003");
+    let cases = [(damaged(0, 64), foreign), (damaged(8_192, whole.len()), corrupt), (cut, corrupt)];
+    for (bytes, code) in cases {
         fs::write(&store, &bytes).unwrap();
-        refused(&mut cluster.command(1), 1, &[&path]);
+        refused(&mut cluster.command(1), 1, code, &[&path]);
         assert!(fs::read(&store).unwrap() == bytes, "a store that was refused was changed");
     }
     fs::write(&store, &whole).unwrap();
@@ -109,7 +111,7 @@ async fn a_damaged_store_is_noticed_and_left_as_it_is() {
 async fn another_members_data_directory_is_refused() {
     let cluster = lived().await;
     let before = content(&cluster.data_dir(1).join("vms"));
-    refused(&mut cluster.command_in(2, cluster.data_dir(1)), 1, &["n1", "n2"]);
+    refused(&mut cluster.command_in(2, cluster.data_dir(1)), 1, "BLX-NODE-001", &["n1", "n2"]);
     assert!(content(&cluster.data_dir(1).join("vms")) == before, "the VMs of the other member were touched");
     still_works(cluster).await;
 }
@@ -123,9 +125,9 @@ async fn a_data_directory_has_one_daemon() {
     let mut second = Command::new(super::binary::blixard());
     let elsewhere = cluster.address(1).replace(":7001", ":7002");
     second.env_clear().args(["node", "--id", "1", "--bind", &elsewhere, "--data-dir", &folder]);
-    refused(&mut second, 1, &[&folder]);
+    refused(&mut second, 1, "BLX-NODE-005", &[&folder]);
     // The same address is another reason.
-    refused(&mut cluster.command(1), 1, &[cluster.address(1)]);
+    refused(&mut cluster.command(1), 1, "BLX-NODE-007", &[cluster.address(1)]);
     cluster.until("the first one goes on", |view| view.leader.is_some()).await;
 }
 
@@ -136,7 +138,7 @@ fn listening_beyond_loopback_must_be_asked_for() {
         let mut command = Command::new(super::binary::blixard());
         let bind = format!("{ip}:7001");
         command.env_clear().args(["node", "--id", "1", "--bind", &bind, "--data-dir"]);
-        refused(command.arg(cluster.data_dir(1)), 2, &[ip, "--insecure"]);
+        refused(command.arg(cluster.data_dir(1)), 2, "BLX-NODE-008", &[ip, "--insecure"]);
         assert!(!cluster.data_dir(1).exists(), "a refused daemon made its data directory");
     }
 }

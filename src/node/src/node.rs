@@ -44,6 +44,7 @@ pub struct Node {
 #[derive(Clone, Copy, Debug)]
 struct Forward {
     ticket: Ticket,
+    leader: NodeId,
     gives_up: Time,
 }
 
@@ -247,7 +248,7 @@ impl Node {
             Body::HeartbeatAck(ack) => self.agent.acknowledged(from, *ack, ctx),
             Body::NotLeader { leader, members } => {
                 self.agent.learn_members(members, ctx);
-                self.agent.not_leader(from, leader, self.now.boot);
+                self.agent.not_leader(from, leader);
                 self.join.answered(cluster, from, Body::NotLeader { leader, members: Vec::new() }, ctx);
             }
             Body::Nudge => self.agent.nudged(),
@@ -285,8 +286,8 @@ impl Node {
     }
 
     fn point_to_leader(&mut self, from: NodeId, out: &mut Effects) {
+        let leader = self.other_leader();
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
-        let leader = self.controller.leader().or(self.agent.leader()).filter(|leader| *leader != ctx.id());
         let members = match self.controller.state() {
             Some(state) => state.directory(self.controller.voters()),
             None => self.agent.members().to_vec(),
@@ -295,6 +296,7 @@ impl Node {
     }
 
     fn request(&mut self, ticket: Ticket, request: Request, out: &mut Effects) {
+        let leader = self.other_leader();
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
         if let Request::Read { read, consistency: Consistency::Stale } = &request
             && self.controller.is_replica()
@@ -305,7 +307,6 @@ impl Node {
         if self.controller.is_leader() {
             return self.controller.request(Asker::Local(ticket), request, ctx);
         }
-        let leader = self.controller.leader().or(self.agent.leader()).filter(|leader| *leader != ctx.id());
         let Some(leader) = leader else {
             ctx.hit(Probe::NoLeaderKnown);
             return ctx.answer(Asker::Local(ticket), Err(RequestError::NoLeader));
@@ -320,7 +321,7 @@ impl Node {
         self.next_forward += 1;
         let name = (ctx.me.process << 32) | (self.next_forward & 0xffff_ffff);
         let gives_up = self.now.boot + ctx.me.config.limits.forward_timeout;
-        self.forwards.insert(name, Forward { ticket, gives_up });
+        self.forwards.insert(name, Forward { ticket, leader, gives_up });
         ctx.send(leader, Body::Forward { ticket: name, request: Box::new(request) });
     }
 
@@ -340,20 +341,34 @@ impl Node {
         }
     }
 
+    /// Answers for a leader that was too slow, or is none any more.
     fn expire_forwards(&mut self, out: &mut Effects) {
-        let now = self.now.boot;
-        if self.forwards.values().all(|forward| forward.gives_up > now) {
+        if self.forwards.is_empty() {
             return;
         }
-        self.me.probes.hit(Probe::ForwardTimedOut);
+        let (now, leader) = (self.now.boot, self.leader());
+        let deposed = |forward: &Forward| leader.is_some_and(|leader| leader != forward.leader);
+        let probes = &mut self.me.probes;
         self.forwards.retain(|_, forward| {
             let late = forward.gives_up <= now;
-            if late {
-                let reason = "the leader did not answer in time".into();
-                out.replies.push((forward.ticket, Err(RequestError::Unknown { reason })));
+            if !late && !deposed(forward) {
+                return true;
             }
-            !late
+            let reason = if late { "the leader did not answer in time" } else { "the leader changed" };
+            probes.hit(if late { Probe::ForwardTimedOut } else { Probe::ForwardOvertaken });
+            let error = RequestError::Unknown { reason: reason.into() };
+            out.replies.push((forward.ticket, Err(error)));
+            false
         });
+    }
+
+    fn other_leader(&self) -> Option<NodeId> {
+        self.leader().filter(|leader| *leader != self.me.identity.node)
+    }
+
+    /// The leader, as consensus or the agent's last acknowledgement has it.
+    fn leader(&self) -> Option<NodeId> {
+        self.controller.leader().or(self.agent.leader(self.now.boot))
     }
 
     /// Hands leadership over, then says that the process may end.

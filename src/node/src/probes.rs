@@ -88,6 +88,8 @@ probes! {
     NoLeaderKnown = "no-leader-known",
     /// A passed-on request was not answered in time.
     ForwardTimedOut = "forward-timed-out",
+    /// The leader changed while it had a passed-on request in hand.
+    ForwardOvertaken = "forward-overtaken",
     /// The agent's lease ran out.
     LeaseExpired = "lease-expired",
     /// An acknowledgement came when its lease was over.

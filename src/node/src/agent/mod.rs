@@ -98,9 +98,9 @@ impl Agent {
         &self.record.members
     }
 
-    /// Whom it takes for the leader.
-    pub(crate) fn leader(&self) -> Option<NodeId> {
-        self.leader
+    /// The leader that acknowledged it lately.
+    pub(crate) fn leader(&self, now: Time) -> Option<NodeId> {
+        self.leader.filter(|_| self.redirects == 0 && now.since(self.heard) <= SILENCE_MAX)
     }
 
     /// The revision of the assignment set at work.
@@ -231,14 +231,14 @@ impl Agent {
     }
 
     /// The member asked is not the leader.
-    pub(crate) fn not_leader(&mut self, from: NodeId, leader: Option<NodeId>, now: Time) {
+    pub(crate) fn not_leader(&mut self, from: NodeId, leader: Option<NodeId>) {
         if self.leader != Some(from) {
             return;
         }
         match leader {
             Some(leader) if leader != from => {
+                // Hearsay does not count as hearing the leader: two members may send an agent to and fro.
                 self.leader = Some(leader);
-                self.heard = now;
                 self.redirects += 1;
                 self.urgent |= self.redirects <= REDIRECTS_MAX;
             }
@@ -337,7 +337,7 @@ impl Agent {
         let mut left: BTreeMap<VmId, Assignment> = set.into_iter().map(|one| (one.run.vm, one)).collect();
         for (vm, local) in &mut self.vms {
             match left.remove(vm) {
-                Some(assignment) => local.assign(assignment),
+                Some(assignment) => local.assign(assignment, ctx.now.boot),
                 None => local.unassign(),
             }
         }

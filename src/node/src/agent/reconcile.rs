@@ -27,6 +27,9 @@ const GOOD_RUN: Duration = Duration::from_secs(60);
 /// A question to the hypervisor that failed is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Ends of unknown VMs are kept for at most so many.
+const UNHEARD_MAX: usize = 4_096;
+
 #[derive(Clone, Copy, Debug)]
 enum Decision {
     Prepare,
@@ -52,7 +55,8 @@ impl Agent {
         let may_end = self.has_set || self.expired;
         let keeps = |run: Run| local.assignment().is_some_and(|assigned| assigned.run == run);
         match local.stand {
-            Stand::Idle => self.decide_idle(local, now),
+            Stand::Idle if local.is_assigned() || may_end => self.decide_idle(local, now),
+            Stand::Idle => None,
             Stand::Preparing(_) if now.since(local.since) >= PREPARE_REPEAT && local.wants_to_run() => {
                 Some(Decision::Prepare)
             }
@@ -229,6 +233,9 @@ impl Agent {
     pub(crate) fn happened(&mut self, run: Run, event: &VmEvent, ctx: &mut Context<'_>) {
         let VmEvent::Exited(exit) = event;
         let now = ctx.now.boot;
+        if !self.vms.contains_key(&run.vm) && !self.has_set {
+            return self.ended_before_its_time(run, *exit, now);
+        }
         let Some(local) = self.vms.get_mut(&run.vm).filter(|local| local.run() == Some(run)) else { return };
         match local.stand {
             Stand::Stopping(..) | Stand::Idle | Stand::Preparing(_) => {}
@@ -237,6 +244,16 @@ impl Agent {
                 local.ended(*exit, now);
                 self.urgent = true;
             }
+        }
+    }
+
+    /// A VM ended while no agent was there. Whether it is to be started again is known when the first set comes.
+    fn ended_before_its_time(&mut self, run: Run, exit: Exit, now: Time) {
+        if self.vms.len() < UNHEARD_MAX {
+            let mut local = Local::found(Stand::Idle, now);
+            local.unconfirmed = Some(run);
+            local.ended_unheard = Some((run, exit));
+            self.vms.insert(run.vm, local);
         }
     }
 
@@ -348,7 +365,7 @@ impl Local {
     }
 
     /// It is dead although nobody asked: tried again or left, as the policy says.
-    fn ended(&mut self, exit: Exit, now: Time) {
+    pub(super) fn ended(&mut self, exit: Exit, now: Time) {
         let policy = self.assignment().map(|assigned| (assigned.spec.restart, assigned.wanted));
         let ran_well = matches!(self.stand, Stand::Running(_)) && now.since(self.since) >= GOOD_RUN;
         if ran_well {

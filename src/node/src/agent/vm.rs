@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::hypervisor::{Run, VmReport};
+use crate::hypervisor::{Exit, Run, VmReport};
 use crate::ids::OpId;
 use crate::message::Assignment;
 use crate::spec::{Phase, Wanted};
@@ -58,6 +58,8 @@ pub(super) struct Local {
     pub(super) reason: String,
     pub(super) restarts: u32,
     pub(super) started_once: bool,
+    /// Its end was told before this agent knew what it was assigned to.
+    pub(super) ended_unheard: Option<(Run, Exit)>,
 }
 
 impl Local {
@@ -80,6 +82,7 @@ impl Local {
             reason: String::new(),
             restarts: 0,
             started_once: false,
+            ended_unheard: None,
         }
     }
 
@@ -92,7 +95,7 @@ impl Local {
     }
 
     /// Takes an assignment; another epoch or generation begins with a clean slate.
-    pub(super) fn assign(&mut self, assignment: Assignment) {
+    pub(super) fn assign(&mut self, assignment: Assignment, now: Time) {
         let old = self.assigned.as_ref();
         if old.is_none_or(|old| old.run != assignment.run) {
             self.restarts = 0;
@@ -104,7 +107,14 @@ impl Local {
             self.exited = false;
             self.reason.clear();
         }
+        let run = assignment.run;
         self.assigned = Some(assignment);
+        if let Some((ended, exit)) = self.ended_unheard.take()
+            && ended == run
+            && self.stand == Stand::Idle
+        {
+            self.ended(exit, now);
+        }
     }
 
     pub(super) fn unassign(&mut self) {

@@ -144,6 +144,7 @@ fn a_leaving_host_goes_for_good() {
     assert_ne!(leader_now, leader, "{}", cluster.log);
     let state = cluster.node(leader_now).state().unwrap();
     assert!(state.removed.contains(&NodeId(leader)), "{}", cluster.log);
+    assert!(cluster.log.contains(&format!("n{leader} is refused")), "{}", cluster.log);
     assert_eq!(cluster.node(leader_now).membership().voters.len(), 3);
 }
 

@@ -1,5 +1,7 @@
 //! The node as a whole: small clusters driven step by step.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod basics;
 mod cluster;
 mod randomness;

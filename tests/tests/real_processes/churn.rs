@@ -1,4 +1,4 @@
-//! Clients at work while the leader is killed again and again.
+//! Clients at work while the leader is killed and suspended again and again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,27 +9,34 @@ use blixard_node::request::{Response, VmView, Write};
 use blixard_node::rng::Rng;
 use blixard_node::spec::{Phase, VmName, Wanted};
 use blixard_sim::history::Outcome;
+use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, get, list, spec};
 use super::cluster::{Cluster, all_well, draw};
 use super::history::{History, judge};
 
+/// Each time so many faults have come, the leader is suspended instead of killed.
+const SUSPEND_EVERY: usize = 4;
+
+/// A leader suspended for this long has a successor: an election timeout is two seconds at most.
+const DEPOSED: Duration = Duration::from_millis(2_500);
+
 /// How much of it.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     clients: usize,
     vms: usize,
-    /// How often the leader is killed.
-    kills: usize,
-    /// The longest that a killed daemon stays away.
+    /// How often the leader is killed, or now and then suspended.
+    faults: usize,
+    /// The longest that a killed or suspended daemon stays away.
     away_max: Duration,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_killed_under_load_lose_nothing_and_run_nothing_twice() {
-    let away_max = Duration::from_millis(1_500);
-    churn(Share { clients: 4, vms: 5, kills: 3, away_max }).await;
+    let away_max = Duration::from_secs(3);
+    churn(Share { clients: 4, vms: 5, faults: 4, away_max }).await;
 }
 
 #[cfg(feature = "simulation")]
@@ -37,7 +44,7 @@ async fn leaders_killed_under_load_lose_nothing_and_run_nothing_twice() {
 async fn leaders_killed_for_minutes_lose_nothing_and_run_nothing_twice() {
     // Away for longer than a lease, so that VMs move as well.
     let away_max = Duration::from_secs(14);
-    churn(Share { clients: 8, vms: 12, kills: 25, away_max }).await;
+    churn(Share { clients: 8, vms: 12, faults: 25, away_max }).await;
 }
 
 async fn churn(share: Share) {
@@ -56,12 +63,19 @@ async fn churn(share: Share) {
         .collect();
 
     let began = Instant::now();
-    for _ in 0..share.kills {
+    for fault in 1..=share.faults {
         let leader = cluster.leader().await;
-        cluster.kill(leader);
-        let away_ms = u64::try_from(share.away_max.as_millis()).unwrap();
-        tokio::time::sleep(Duration::from_millis(rng.between(0, away_ms))).await;
-        cluster.start(leader);
+        let away = Duration::from_millis(rng.between(0, u64::try_from(share.away_max.as_millis()).unwrap()));
+        if fault.is_multiple_of(SUSPEND_EVERY) {
+            // It wakes up as a leader that was deposed, and does not know.
+            cluster.signal(leader, Signal::STOP);
+            tokio::time::sleep(away.max(DEPOSED)).await;
+            cluster.signal(leader, Signal::CONT);
+        } else {
+            cluster.kill(leader);
+            tokio::time::sleep(away).await;
+            cluster.start(leader);
+        }
         cluster.until("all are well again", all_well).await;
         tokio::time::sleep(Duration::from_millis(rng.between(0, 1_000))).await;
     }
@@ -90,8 +104,8 @@ async fn churn(share: Share) {
     let Outcome::Answered(Ok(Response::Vms { .. })) = last.perform(list()).await else { panic!("no list") };
     let judged = judge(&history.operations()).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     let runs = cluster.journals.assert_never_twice();
-    eprintln!("{} kills in {took:.1?}, {runs} runs of VMs, {judged:?}", share.kills + cluster.ids().len());
-    assert!(judged.linearized > share.kills * 10, "hardly anything was asked: {judged:?}");
+    eprintln!("{} faults in {took:.1?}, {runs} runs of VMs, {judged:?}", share.faults + cluster.ids().len());
+    assert!(judged.linearized > share.faults * 10, "hardly anything was asked: {judged:?}");
     assert!(runs >= share.vms / 2, "hardly anything ran: {runs}");
 }
 

@@ -47,6 +47,10 @@ impl<'s> World<'s> {
         let hosts = scenario.hosts() as usize;
         let settings = settings(scenario);
         let warm = Time(scenario.run.warmup.0);
+        // The first node bootstraps alone; it tells of members only when they change.
+        let first_members = Members { voters: vec![NodeId(1)], outgoing: Vec::new() };
+        let mut views = vec![Members::default(); hosts];
+        views[0] = first_members.clone();
         let mut world = Self {
             scenario: scenario.clone(),
             seed,
@@ -63,8 +67,8 @@ impl<'s> World<'s> {
             askable: Vec::new(),
             operator: operator::Operator::new(Rng::new(seed, streams::OPERATOR)),
             plan: faults::Plan::new(scenario, seed),
-            members: Members::default(),
-            views: vec![Members::default(); hosts],
+            members: first_members.clone(),
+            views,
             phase: Phase::WarmUp,
             disk_rng: Rng::new(seed, streams::DISK),
             clock_rng: Rng::new(seed, streams::CLOCK),

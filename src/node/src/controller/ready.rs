@@ -152,6 +152,10 @@ impl Controller {
             if let Some(office) = &mut self.office {
                 office.untidy = true;
                 self.touched.extend(applied.touched);
+                // Also when an earlier leader took it in: a host that is never heard must be given up like any other.
+                if let crate::command::Action::AddHost { node, .. } = command.action {
+                    office.leases.lease_from(node, ctx.now.boot);
+                }
             }
         }
         self.resolve_at(entry, answer, ctx);

@@ -118,10 +118,7 @@ impl Controller {
         let Some(office) = &mut self.office else { return };
         match purpose {
             Purpose::Client { .. } => {}
-            Purpose::Join { node } => {
-                office.leases.lease_from(node, now);
-                self.welcome(node, ctx);
-            }
+            Purpose::Join { node } => self.welcome(node, ctx),
             Purpose::Drop { node } => {
                 office.dropping = false;
                 office.leases.forget(node);

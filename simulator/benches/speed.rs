@@ -1,0 +1,58 @@
+//! How fast the simulator is: `cargo bench -p blixard-sim`. One core, `scenarios/partition.toml`, both disks.
+//! Prints virtual seconds a wall second (the median of several seeds, with the slowest and the fastest) and the peak memory.
+
+use std::path::Path;
+
+use blixard_node::time::Duration;
+use blixard_sim::output::Stopwatch;
+use blixard_sim::scenario::{Outcome, Scenario, Storage};
+use blixard_sim::world::{self, Sabotage};
+
+/// Seeds measured for each disk.
+const SEEDS: u64 = 7;
+/// Virtual seconds of the safety phase.
+const MODELLED: Duration = Duration::from_secs(3_000);
+const REDB: Duration = Duration::from_secs(300);
+
+fn measure(scenario: &Scenario) -> Vec<u64> {
+    let mut speeds: Vec<u64> = (0..SEEDS)
+        .map(|seed| {
+            let watch = Stopwatch::start();
+            let report = world::run(scenario, seed, Sabotage::default(), None);
+            let wall_us = watch.elapsed_us().max(1);
+            assert_eq!(report.outcome, Outcome::Held, "seed {seed}: {:?}", report.violation);
+            report.virtual_ms * 1_000 / wall_us
+        })
+        .collect();
+    speeds.sort_unstable();
+    speeds
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads its own memory use")]
+fn peak_memory_mib() -> Option<u64> {
+    let status = String::from_utf8(std::fs::read("/proc/self/status").ok()?).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? / 1_024)
+}
+
+fn main() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/partition.toml");
+    let text = std::fs::read_to_string(&file).expect("scenarios/partition.toml");
+    let mut scenario =
+        Scenario::parse("scenarios/partition.toml", &text).unwrap_or_else(|why| panic!("{why}"));
+    for (name, storage, duration) in
+        [("modelled disk", Storage::Modelled, MODELLED), ("redb", Storage::Redb, REDB)]
+    {
+        scenario.cluster.storage = storage;
+        scenario.run.duration = duration;
+        let speeds = measure(&scenario);
+        let (slowest, median, fastest) = (speeds[0], speeds[speeds.len() / 2], speeds[speeds.len() - 1]);
+        println!(
+            "{name:14} {median:6} virtual s a wall s (slowest {slowest}, fastest {fastest}; {SEEDS} seeds)"
+        );
+    }
+    match peak_memory_mib() {
+        Some(mib) => println!("peak memory    {mib:6} MiB"),
+        None => println!("peak memory    unknown on this system"),
+    }
+}

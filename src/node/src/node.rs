@@ -205,6 +205,7 @@ impl Node {
             }
         }
         self.retire(out);
+        self.controller.end_turn(&mut Context { now: self.now, me: &mut self.me, out });
     }
 
     /// Asserts the invariants of this one node.

@@ -19,7 +19,7 @@ use crate::probes::Probe;
 use crate::stored::{HardState, Snapshot};
 
 impl Controller {
-    /// Ends a turn for consensus: everything raft-rs has ready becomes effects.
+    /// One round of a turn: everything raft-rs has ready becomes effects.
     pub(crate) fn settle(&mut self, ctx: &mut Context<'_>) {
         loop {
             self.begin_round(ctx);
@@ -31,7 +31,7 @@ impl Controller {
             self.take_ready(ctx);
         }
         self.compact(ctx);
-        self.finish_turn(ctx);
+        self.finish_round(ctx);
     }
 
     fn take_ready(&mut self, ctx: &mut Context<'_>) {
@@ -289,17 +289,24 @@ impl Controller {
         }
     }
 
-    fn finish_turn(&mut self, ctx: &mut Context<'_>) {
+    /// Decides, when all of a turn's rounds are over, whether appends may leave early.
+    pub(crate) fn end_turn(&mut self, ctx: &mut Context<'_>) {
         let me = ctx.id();
         let membership = self.consensus.log().membership();
         let alone = |half: &[NodeId]| half.iter().all(|node| *node == me);
-        if self.hold_all || (alone(&membership.voters) && alone(&membership.voters_outgoing)) {
+        if std::mem::take(&mut self.hold_all)
+            || (alone(&membership.voters) && alone(&membership.voters_outgoing))
+        {
             // In front, as raft-rs ordered them.
             let mut held = std::mem::take(&mut ctx.out.early_sends);
             held.append(&mut ctx.out.sends);
             ctx.out.sends = held;
         }
-        self.hold_all = false;
+    }
+
+    fn finish_round(&mut self, ctx: &mut Context<'_>) {
+        let me = ctx.id();
+        let membership = self.consensus.log().membership();
         if self.is_leader() && !membership.voters.contains(&me) && membership.voters_outgoing.is_empty() {
             self.consensus.step_down();
             self.observe_role(ctx);

@@ -64,11 +64,13 @@ pub enum Phase {
     Liveness,
 }
 
-/// The members as the newest event told them.
+/// The members as a node told them.
 #[derive(Clone, Debug, Default)]
 struct Members {
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
+    /// The index of the entry that made them so; 0 until the node has told it.
+    at: u64,
 }
 
 /// One simulated world.
@@ -93,6 +95,7 @@ pub struct World<'s> {
     askable: Vec<NodeId>,
     operator: operator::Operator,
     plan: faults::Plan,
+    /// As of the highest index that any node has told of.
     members: Members,
     /// What each node last said of the members, by host.
     views: Vec<Members>,

@@ -331,6 +331,13 @@ impl World<'_> {
             }
             NodeEvent::Applied { revision, term, state_hash } => {
                 self.counts.applied_max = self.counts.applied_max.max(revision.0);
+                let view = &mut self.views[number];
+                if view.at == 0 && !view.voters.is_empty() {
+                    view.at = revision.0;
+                    if view.at > self.members.at {
+                        self.members = view.clone();
+                    }
+                }
                 self.log(Kind::Applied, Some(number), [revision.0, term, state_hash]);
             }
             NodeEvent::Restored { revision, state_hash } => {
@@ -343,8 +350,7 @@ impl World<'_> {
             NodeEvent::MembershipChanged { voters, outgoing, learners } => {
                 let details = [mask(&voters), mask(&outgoing), mask(&learners)];
                 self.log(Kind::Members, Some(number), details);
-                self.views[number] = Members { voters, outgoing };
-                self.members = self.views[number].clone();
+                self.views[number] = Members { voters, outgoing, at: 0 };
             }
             NodeEvent::HostLost { node } => told(0, node.0),
             NodeEvent::LeaseExpired => told(1, 0),

@@ -148,6 +148,13 @@ impl World<'_> {
             Err(error) if error.is_transient() => return,
             Err(_) => false,
         };
+        if let (true, Ask::Remove { node, host: Some(host) }) = (done, ask)
+            && self.hosts[host].node == node
+            && !self.may_lose(host)
+        {
+            // Removed, but it still votes: its disk is kept until the members have changed, or others are back.
+            return;
+        }
         self.operator.tasks.remove(place);
         let node = request_of(ask, RequestId { client: ClientId(0), sequence: 0, born: Revision(0) }).1;
         self.log(Kind::Operator, None, [if done { 4 } else { 5 }, node, 0]);

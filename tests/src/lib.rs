@@ -1,1 +1,3 @@
-//! Whole-system tests; see the files in this crate's `tests/`.
+//! What the whole-system tests share.
+
+pub mod shell;

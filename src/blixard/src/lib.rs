@@ -1,6 +1,8 @@
 //! The production shell around the node: daemon, hypervisors, command line.
 
 pub mod api;
+// Needs a real runtime, real signals and a real listener.
+#[cfg(not(madsim))]
 pub mod cli;
 pub mod daemon;
 pub mod hypervisor;

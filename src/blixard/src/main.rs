@@ -7,5 +7,12 @@ fn main() -> ExitCode {
     if let Some(code) = blixard::supervise::run_if_asked(std::env::args_os()) {
         return code;
     }
-    blixard::cli::run()
+    #[cfg(not(madsim))]
+    let code = blixard::cli::run();
+    #[cfg(madsim)]
+    let code = {
+        eprintln!("blixard: built with --cfg madsim, for simulation alone");
+        ExitCode::FAILURE
+    };
+    code
 }

@@ -148,6 +148,8 @@ where
     let mut retiring = false;
     let ended = loop {
         tokio::select! {
+            // In order, because tokio's own choice is not the seed's.
+            biased;
             ended = &mut turns => {
                 break ended.unwrap_or_else(|_| Err(DaemonError::Lost("it panicked".into())));
             }

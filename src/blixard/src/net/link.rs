@@ -72,6 +72,8 @@ async fn keep_one(own: Own, connect: Connect, mut dial: Dial) {
 
 async fn pause(backoff: Duration, dial: &mut Dial) {
     tokio::select! {
+        // In order, here and below, because tokio's own choice is not the seed's.
+        biased;
         () = tokio::time::sleep(backoff) => {}
         // A new address is worth a try at once.
         Ok(()) = dial.addresses.changed() => dial.addresses.mark_changed(),
@@ -103,6 +105,7 @@ async fn exchange(own: &Own, connect: &Connect, address: &str, first: Message, d
     tracing::debug!(peer = %dial.peer, address, "connected");
     let Dial { addresses, messages, .. } = dial;
     tokio::select! {
+        biased;
         ended = client.exchange(request) => {
             let status = ended.err().unwrap_or_else(|| Status::unavailable("the peer ended it"));
             Ended::Broken(status.to_string())

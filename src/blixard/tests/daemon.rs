@@ -7,7 +7,7 @@ use std::time::Duration;
 use blixard::daemon::{self, Config, End, HostClock, Parts};
 use blixard::net::Transport;
 use blixard_node::command::HostSpec;
-use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::config::{NodeConfig, Settings};
 use blixard_node::error::RequestError;
 use blixard_node::hypervisor::{HypervisorError, HypervisorRequest};
 use blixard_node::ids::{NodeId, OpId};
@@ -62,13 +62,7 @@ impl Member {
         let peers: Vec<_> = through.iter().map(|peer| (NodeId(peer.id), peer.address.clone())).collect();
         let config = Config {
             bootstrap: peers.is_empty(),
-            node: NodeConfig {
-                id: NodeId(id),
-                host,
-                peers,
-                raft: RaftConfig::default(),
-                limits: Limits::default(),
-            },
+            node: NodeConfig::new(NodeId(id), host, peers),
             settings: Settings::default(),
             // Never the same twice: a disk's identity is drawn from it.
             seed: SEEDS.fetch_add(1, Ordering::Relaxed),

@@ -22,6 +22,22 @@ pub struct NodeConfig {
     pub planted: crate::planted::Planted,
 }
 
+impl NodeConfig {
+    /// The node `id` on `host` with the usual timing and bounds, and without any planted bug.
+    #[must_use]
+    pub fn new(id: NodeId, host: HostSpec, peers: Vec<(NodeId, String)>) -> Self {
+        Self {
+            id,
+            host,
+            peers,
+            raft: RaftConfig::default(),
+            limits: Limits::default(),
+            #[cfg(feature = "planted")]
+            planted: crate::planted::Planted::default(),
+        }
+    }
+}
+
 /// Consensus timing and batch sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftConfig {

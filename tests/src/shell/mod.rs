@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blixard::daemon::{self, Config, DaemonError, End, Parts};
 use blixard::net::Transport;
 use blixard_node::command::HostSpec;
-use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::config::{NodeConfig, RaftConfig, Settings};
 use blixard_node::ids::NodeId;
 use blixard_node::spec::Resources;
 use blixard_runtime::store::RedbDisk;
@@ -68,20 +68,17 @@ impl Site {
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
         let peers: Vec<_> =
             through.iter().map(|member| (NodeId(member.id), member.address.clone())).collect();
+        let host = HostSpec {
+            address: self.address.clone(),
+            capacity: Resources { vcpus: 8, memory_mib: 4_096 },
+            labels: [(format!("hypervisor.{HYPERVISOR}"), "true".to_owned())].into(),
+        };
+        let mut node = NodeConfig::new(NodeId(self.id), host, peers);
+        // A log this short is cut while the test runs, so members that were away need a snapshot.
+        node.raft = RaftConfig { snapshot_every: 64, keep_entries: 16, ..node.raft };
         let config = Config {
-            bootstrap: peers.is_empty(),
-            node: NodeConfig {
-                id: NodeId(self.id),
-                host: HostSpec {
-                    address: self.address.clone(),
-                    capacity: Resources { vcpus: 8, memory_mib: 4_096 },
-                    labels: [(format!("hypervisor.{HYPERVISOR}"), "true".to_owned())].into(),
-                },
-                peers,
-                // A log this short is cut while the test runs, so members that were away need a snapshot.
-                raft: RaftConfig { snapshot_every: 64, keep_entries: 16, ..RaftConfig::default() },
-                limits: Limits::default(),
-            },
+            bootstrap: through.is_none(),
+            node,
             settings: Settings { voters_max: 3, ..Settings::default() },
             seed: self.seed ^ (self.id << 48) ^ (start << 32),
             own_thread: false,

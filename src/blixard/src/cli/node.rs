@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use blixard_node::command::HostSpec;
-use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
+use blixard_node::config::{NodeConfig, Settings};
 use blixard_node::ids::NodeId;
 use blixard_node::spec::{Labels, Resources, validate_labels};
 use clap::{Args, ValueEnum};
@@ -274,10 +274,9 @@ fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
         )));
     }
     let host = HostSpec { address: advertised, capacity: capacity(args), labels };
-    let (raft, limits) = (RaftConfig::default(), Limits::default());
     Ok(Config {
         bootstrap: args.bootstrap || peers.is_empty(),
-        node: NodeConfig { id, host, peers, raft, limits },
+        node: NodeConfig::new(id, host, peers),
         settings: Settings::default(),
         seed: random_seed().map_err(|error| Failure::failed("BLX-NODE-010", error))?,
         own_thread: true,

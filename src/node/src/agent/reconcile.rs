@@ -60,7 +60,10 @@ impl Agent {
             Stand::Preparing(_) if now.since(local.since) >= PREPARE_REPEAT && local.wants_to_run() => {
                 Some(Decision::Prepare)
             }
-            Stand::Preparing(_) => (!local.is_assigned() && may_end).then_some(Decision::Forget),
+            Stand::Preparing(_) if local.wants_to_run() => None,
+            // The preparation's completion may be lost: a stop does not wait for it.
+            Stand::Preparing(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
+            Stand::Preparing(_) => None,
             Stand::Running(run) | Stand::Starting(run, _) if keeps(run) => {
                 (!local.wants_to_run()).then_some(Decision::Stop(run))
             }

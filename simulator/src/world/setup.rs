@@ -67,7 +67,7 @@ impl<'s> World<'s> {
             askable: Vec::new(),
             operator: operator::Operator::new(Rng::new(seed, streams::OPERATOR)),
             plan: faults::Plan::new(scenario, seed),
-            members: first_members.clone(),
+            members: first_members,
             views,
             phase: Phase::WarmUp,
             disk_rng: Rng::new(seed, streams::DISK),

@@ -81,8 +81,8 @@ fn scenario() -> impl Strategy<Value = (u64, Scenario)> {
         scenario.run.duration = Duration::from_secs(SECS);
         (scenario.workload.clients, scenario.workload.operations_per_second, scenario.workload.vms, _) = work;
         scenario.cluster.snapshot_every = work.3;
-        if loss > 0 {
-            scenario.network.loss = Chance::one_in(200 / loss);
+        if let Some(one_in) = 200u64.checked_div(loss) {
+            scenario.network.loss = Chance::one_in(one_in);
             scenario.network.duplication = Chance::one_in(100);
         }
         (seed, scenario)

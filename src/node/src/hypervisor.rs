@@ -1,6 +1,6 @@
 //! What the agent asks of a hypervisor backend, and what it hears back.
 //!
-//! Every request is answered by at most one completion, which may be late, doubled or lost with the agent's process.
+//! Every request is answered by at most one completion, which may be late, doubled or lost.
 //! The backend, not the agent, enforces the deadline of each VM: at its end the VM is dead even if the agent hangs.
 
 use std::sync::Arc;

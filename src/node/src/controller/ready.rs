@@ -151,10 +151,6 @@ impl Controller {
                 || matches!(command.action, crate::command::Action::AddHost { .. });
             if let Some(office) = &mut self.office {
                 office.untidy = true;
-                // Also a host that an earlier leader took in, in an entry that this one carries out only now.
-                if state.hosts.len() > hosts_before {
-                    office.leases.adopt_hosts(state, ctx.now.boot);
-                }
                 self.touched.extend(applied.touched);
                 // Also when an earlier leader took it in: a host that is never heard must be given up like any other.
                 if let crate::command::Action::AddHost { node, .. } = command.action {

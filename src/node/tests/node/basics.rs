@@ -185,3 +185,26 @@ fn a_worker_is_heard_and_runs_vms() {
     cluster.run(Duration::from_secs(30));
     assert_eq!(cluster.running().len(), 4, "{}", cluster.log);
 }
+
+#[test]
+fn a_host_that_an_earlier_leader_took_in_is_given_up_when_it_is_never_heard() {
+    let mut cluster = three();
+    let leader = cluster.leader().unwrap();
+    let knows = |cluster: &Cluster, id| cluster.node(id).state().unwrap().hosts.contains_key(&NodeId(4));
+    cluster.add(4);
+    for _ in 0..1_000 {
+        if knows(&cluster, leader) {
+            break;
+        }
+        cluster.run(Duration::from_millis(1));
+    }
+    assert!(knows(&cluster, leader), "{}", cluster.log);
+    let others: Vec<_> = (1..=3).filter(|id| *id != leader).collect();
+    // The next leader has the entry, and carries it out only when it leads.
+    assert!(others.iter().all(|id| !knows(&cluster, *id)), "{}", cluster.log);
+    cluster.crash(leader);
+    cluster.crash(4);
+    cluster.run(Duration::from_secs(20));
+    let next = cluster.leader().unwrap();
+    assert!(cluster.node(next).state().unwrap().hosts[&NodeId(4)].lost, "{}", cluster.log);
+}

@@ -67,7 +67,7 @@ impl Leases {
                 self.frozen.remove(&host);
                 Ok(())
             }
-            Fact::RunStarted { .. } | Fact::RunEnded { .. } => Ok(()),
+            Fact::RunStarted { .. } | Fact::RunEnded { .. } | Fact::Purged { .. } => Ok(()),
         }
     }
 }

@@ -57,6 +57,14 @@ impl SingleRun {
                 let vms: Vec<VmId> = self.on(host).map(|alive| alive.run.vm).collect();
                 vms.into_iter().try_for_each(|vm| self.at_most_one(vm))
             }
+            Fact::Purged { run } => match self.on(host).find(|alive| alive.run.vm == run.vm) {
+                Some(alive) => {
+                    let alive = alive.run;
+                    let message = format!("{host} removed what {} keeps while {alive:?} lived", run.vm);
+                    Err(Breach::new("single-run", message))
+                }
+                None => Ok(()),
+            },
             Fact::DeadlineRaised { .. } => Ok(()),
         }
     }

@@ -233,6 +233,9 @@ impl SimHypervisor {
             }
             HypervisorRequest::Stop { run, grace } => self.stop(now, call, run, Some(grace)),
             HypervisorRequest::Kill { run } => self.stop(now, call, run, None),
+            HypervisorRequest::Pause { run } => self.halt(now, call, run, true),
+            HypervisorRequest::Resume { run } => self.halt(now, call, run, false),
+            HypervisorRequest::Purge { run, .. } => self.purge(now, call, run),
             HypervisorRequest::Extend { runs, deadline } => self.extend(now, &runs, deadline),
             HypervisorRequest::List => {
                 let at = now + self.faults.answer.draw(&mut self.rng);
@@ -249,7 +252,7 @@ impl SimHypervisor {
         let answer = if self.happens("hypervisor.prepare_fails", self.faults.prepare_fails) {
             Err(HypervisorError::Prepare { reason: "simulated: the build failed".into() })
         } else {
-            Ok(Done::Prepared)
+            Ok(Done::Prepared { artifact: None })
         };
         self.answer(now + takes, call, answer);
     }
@@ -325,6 +328,26 @@ impl SimHypervisor {
         self.schedule(now + takes, Due::Dies { vm: run.vm, token, cause: Cause::Stopped });
     }
 
+    /// Pauses a run, or lets it go on.
+    fn halt(&mut self, now: Time, call: Call, run: Run, halted: bool) {
+        let slot = self.runs.get_mut(&run.vm).filter(|slot| slot.run == run);
+        let Some(slot) = slot.filter(|slot| matches!(slot.state, RunState::Running | RunState::Paused))
+        else {
+            return self.answer(now, call, Err(not_running()));
+        };
+        slot.state = if halted { RunState::Paused } else { RunState::Running };
+        self.answer(now, call, Ok(if halted { Done::Paused } else { Done::Resumed }));
+    }
+
+    fn purge(&mut self, now: Time, call: Call, run: Run) {
+        if let Some(slot) = self.runs.get(&run.vm) {
+            let epoch = slot.run.epoch;
+            return self.answer(now, call, Err(HypervisorError::AlreadyRunning { epoch }));
+        }
+        self.tell(now, Fact::Purged { run });
+        self.answer(now, call, Ok(Done::Purged));
+    }
+
     fn extend(&mut self, now: Time, runs: &[Run], deadline: Time) {
         self.raise_deadline(now, deadline);
         for run in runs {
@@ -368,7 +391,8 @@ impl SimHypervisor {
                 }
                 Due::Exited { process, run, exit } => {
                     if self.hears(process) {
-                        out.push(Input::HypervisorEvent { run, event: VmEvent::Exited(exit) });
+                        let event = VmEvent::Exited { exit, reason: String::new() };
+                        out.push(Input::HypervisorEvent { run, event });
                     }
                 }
             }
@@ -533,6 +557,10 @@ impl SimHypervisor {
 
 fn start_error(reason: &str) -> HypervisorError {
     HypervisorError::Start { reason: format!("simulated: {reason}") }
+}
+
+fn not_running() -> HypervisorError {
+    HypervisorError::Uncertain { reason: "simulated: it does not run".into() }
 }
 
 fn uncertain() -> HypervisorError {

@@ -107,7 +107,13 @@ impl Host {
             payload: String::new(),
         };
         let (name, spec) = (VmName::new("a").expect("a name"), Arc::new(spec));
-        self.submit(HypervisorRequest::Start { run: run(epoch), name, spec, deadline: at(deadline) })
+        self.submit(HypervisorRequest::Start {
+            run: run(epoch),
+            name,
+            spec,
+            artifact: None,
+            deadline: at(deadline),
+        })
     }
 
     fn stop(&mut self, epoch: u64, grace: u64) -> OpId {
@@ -129,7 +135,7 @@ impl Host {
 
     fn exits(&self) -> Vec<(u64, Exit)> {
         let of = |(at, input): &(u64, Input)| match input {
-            Input::HypervisorEvent { event: VmEvent::Exited(exit), .. } => Some((*at, *exit)),
+            Input::HypervisorEvent { event: VmEvent::Exited { exit, .. }, .. } => Some((*at, *exit)),
             _ => None,
         };
         self.heard.iter().filter_map(of).collect()

@@ -39,6 +39,11 @@ pub enum Fact {
         /// Its deadline as last extended.
         deadline: Time,
     },
+    /// What the VM kept on this host was removed for good.
+    Purged {
+        /// The assignment it was asked under.
+        run: Run,
+    },
     /// The agent set a deadline beyond all it had set since the host booted.
     DeadlineRaised {
         /// The new deadline.

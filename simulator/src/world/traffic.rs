@@ -302,5 +302,6 @@ fn truth_details(fact: &crate::hypervisor::Fact) -> (u64, u64, u64) {
         Fact::Frozen => (3, 0, 0),
         Fact::Thawed => (4, 0, 0),
         Fact::Rebooted => (5, 0, 0),
+        Fact::Purged { run } => (6, run.vm.0, run.epoch.0),
     }
 }

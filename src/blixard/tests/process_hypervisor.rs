@@ -83,11 +83,17 @@ impl Host {
     fn start(&mut self, script: &str, lease: Duration) -> Result<Done, HypervisorError> {
         let (name, spec) = (VmName::new("web").unwrap(), Arc::new(self.shell(script)));
         let deadline = Time(boot_time()) + lease;
-        self.call(HypervisorRequest::Start { run: RUN, name, spec, deadline })
+        self.call(HypervisorRequest::Start { run: RUN, name, spec, artifact: None, deadline })
     }
 
     fn expect_exit(&self, exit: Exit) {
-        assert_eq!(self.next(), Input::HypervisorEvent { run: RUN, event: VmEvent::Exited(exit) });
+        match self.next() {
+            Input::HypervisorEvent { run: RUN, event: VmEvent::Exited { exit: told, reason } } => {
+                assert_eq!(told, exit);
+                assert!(!reason.is_empty(), "an exit has a reason");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     fn reopen(&mut self) {
@@ -332,6 +338,7 @@ fn two_daemons_on_one_folder_do_not_run_a_vm_twice() {
         run: Run { epoch: Epoch(4), ..RUN },
         name: VmName::new("web").unwrap(),
         spec: Arc::new(host.shell("exec sleep 1000")),
+        artifact: None,
         deadline: Time(boot_time()) + Duration::from_secs(60),
     };
     second.submit(OpId(1), start);
@@ -420,7 +427,7 @@ fn a_command_that_cannot_run_says_why() {
         ),
     ] {
         let spec = Arc::new(VmSpec { payload: payload.into(), ..host.shell("") });
-        let start = HypervisorRequest::Start { run: RUN, name: name.clone(), spec, deadline };
+        let start = HypervisorRequest::Start { run: RUN, name: name.clone(), spec, artifact: None, deadline };
         assert_eq!(host.call(start), Err(HypervisorError::Start { reason: expected.into() }));
     }
     host.assert_nothing_left();
@@ -456,7 +463,7 @@ fn measure_many_vms() {
     for run in &runs {
         let (run, name, spec) = (*run, VmName::new(format!("vm-{}", run.vm.0)).unwrap(), Arc::clone(&spec));
         let deadline = Time(begun) + Duration::from_secs(120);
-        host.submit(HypervisorRequest::Start { run, name, spec, deadline });
+        host.submit(HypervisorRequest::Start { run, name, spec, artifact: None, deadline });
     }
     for _ in 0..VMS {
         assert!(matches!(host.next(), Input::HypervisorDone { result: Ok(Done::Started), .. }));

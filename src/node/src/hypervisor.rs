@@ -30,6 +30,9 @@ pub enum HypervisorRequest {
         name: VmName,
         /// What it is made of.
         spec: Arc<VmSpec>,
+        /// What its hosts have agreed to run, as the first one to prepare it named it in [`Done::Prepared`]; a backend that
+        /// would build anything else refuses. None while nobody has prepared it.
+        artifact: Option<String>,
     },
     /// Start the VM. Refused with [`HypervisorError::AlreadyRunning`] when any run of this VM is alive on this host, and
     /// with [`HypervisorError::DeadlinePassed`] when `deadline` is over; a start still under way at its
@@ -41,6 +44,8 @@ pub enum HypervisorRequest {
         name: VmName,
         /// What it is made of.
         spec: Arc<VmSpec>,
+        /// As in `Prepare`.
+        artifact: Option<String>,
         /// When the backend kills the VM unless extended.
         deadline: Time,
     },
@@ -55,6 +60,26 @@ pub enum HypervisorRequest {
     Kill {
         /// The run.
         run: Run,
+    },
+    /// Halt the guest's CPUs; its memory stays. Its deadline goes on.
+    Pause {
+        /// The run.
+        run: Run,
+    },
+    /// Let the guest's CPUs run again.
+    Resume {
+        /// The run.
+        run: Run,
+    },
+    /// Remove for good what the VM keeps on this host beyond its runs: volumes, and what was built for it. Asked only when none of its runs
+    /// is alive.
+    Purge {
+        /// The assignment it is asked under.
+        run: Run,
+        /// The VM's name.
+        name: VmName,
+        /// What it is made of.
+        spec: Arc<VmSpec>,
     },
     /// Move the deadlines of `runs` to `deadline`; never backwards. Not completed.
     Extend {
@@ -71,14 +96,30 @@ pub enum HypervisorRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// Prepared.
-    Prepared,
+    Prepared {
+        /// Names what was built, at most [`ARTIFACT_LEN_MAX`] bytes, so that every host runs the very same; none for a
+        /// backend that builds nothing.
+        artifact: Option<String>,
+    },
     /// Started: the VM is alive.
     Started,
     /// Stopped or killed: the VM is dead. Also when it was not there.
     Stopped,
+    /// The guest's CPUs are halted.
+    Paused,
+    /// They run again.
+    Resumed,
+    /// Nothing of the VM is left on this host.
+    Purged,
     /// The runs there are.
     Listed(Vec<RunView>),
 }
+
+/// The longest artifact's name, in bytes.
+pub const ARTIFACT_LEN_MAX: usize = 1_024;
+
+/// The longest reason that is passed on, in bytes; longer ones are cut.
+pub const REASON_LEN_MAX: usize = 1_024;
 
 /// A run as the backend knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +137,8 @@ pub enum RunState {
     Starting,
     /// It runs.
     Running,
+    /// It is alive, its CPUs are halted.
+    Paused,
     /// A stop is under way.
     Stopping,
 }
@@ -104,7 +147,12 @@ pub enum RunState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VmEvent {
     /// It is dead.
-    Exited(Exit),
+    Exited {
+        /// The kind of end.
+        exit: Exit,
+        /// The backend's words, for people; may be empty.
+        reason: String,
+    },
 }
 
 /// Why a run ended.
@@ -118,7 +166,7 @@ pub enum Exit {
     DeadlinePassed,
 }
 
-/// Why an operation failed. After any of these the run is *not* alive, except `AlreadyRunning` and `Uncertain`.
+/// Why an operation failed. After any of these the run is *not* alive, except `AlreadyRunning`, `Unsupported` and `Uncertain`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HypervisorError {
     /// A run of this VM is alive on this host; it is unharmed.
@@ -147,6 +195,12 @@ pub enum HypervisorError {
     NoBackend {
         /// The spec's backend.
         name: String,
+    },
+    /// The backend has no way to do this; the VM is as it was.
+    #[error("this hypervisor cannot {what}")]
+    Unsupported {
+        /// What it cannot do, as in "pause a VM".
+        what: String,
     },
     /// The backend cannot tell whether the VM is alive; ask [`HypervisorRequest::List`].
     #[error("the hypervisor's state is uncertain: {reason}")]

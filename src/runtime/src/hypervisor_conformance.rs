@@ -131,7 +131,7 @@ impl<B: Bench> Trial<B> {
         for input in self.bench.pass(span) {
             match input {
                 Input::HypervisorDone { op, result } => self.done.push((op, result)),
-                Input::HypervisorEvent { run, event: VmEvent::Exited(exit) } => {
+                Input::HypervisorEvent { run, event: VmEvent::Exited { exit, .. } } => {
                     self.exits.push((run, exit, self.bench.now()));
                 }
                 other => panic!("{}: a hypervisor says {other:?}", self.name),
@@ -167,13 +167,20 @@ impl<B: Bench> Trial<B> {
     }
 
     fn start_request(&self, run: Run, spec: Arc<VmSpec>, lease: Duration) -> HypervisorRequest {
-        HypervisorRequest::Start { run, name: vm_name(run), spec, deadline: self.bench.now() + lease }
+        HypervisorRequest::Start {
+            run,
+            name: vm_name(run),
+            spec,
+            artifact: None,
+            deadline: self.bench.now() + lease,
+        }
     }
 
     fn start(&mut self, run: Run, spec: Arc<VmSpec>, lease: Duration) -> Result<Done, HypervisorError> {
-        let prepare = HypervisorRequest::Prepare { run, name: vm_name(run), spec: Arc::clone(&spec) };
+        let prepare =
+            HypervisorRequest::Prepare { run, name: vm_name(run), spec: Arc::clone(&spec), artifact: None };
         match self.call(prepare) {
-            Ok(Done::Prepared) => {}
+            Ok(Done::Prepared { .. }) => {}
             Ok(other) => panic!("{}: a preparation completed as {other:?}", self.name),
             Err(error) => return Err(error),
         }

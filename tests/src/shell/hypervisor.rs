@@ -140,7 +140,8 @@ impl<C: Clock + Clone + Send + 'static> Guests<C> {
                     (table.untold.remove(&run), alive.map(|alive| alive.deadline.since(now)))
                 });
                 if died {
-                    sink(Input::HypervisorEvent { run, event: VmEvent::Exited(Exit::DeadlinePassed) });
+                    let event = VmEvent::Exited { exit: Exit::DeadlinePassed, reason: String::new() };
+                    sink(Input::HypervisorEvent { run, event });
                 }
                 let Some(left) = left else { return };
                 tokio::time::sleep(Duration::from_nanos(left.as_nanos())).await;
@@ -178,7 +179,7 @@ impl<C: Clock + Clone + Send + 'static> Hypervisor for Guests<C> {
     fn submit(&mut self, op: OpId, request: HypervisorRequest) {
         let now = self.now();
         match request {
-            HypervisorRequest::Prepare { .. } => self.answer(op, Ok(Done::Prepared), None),
+            HypervisorRequest::Prepare { .. } => self.answer(op, Ok(Done::Prepared { artifact: None }), None),
             HypervisorRequest::Start { run, deadline, .. } => {
                 let started = self.start(run, deadline);
                 let alive = started.is_ok().then_some(run);
@@ -191,6 +192,9 @@ impl<C: Clock + Clone + Send + 'static> Hypervisor for Guests<C> {
                 self.host.with(now, |table| table.end(run, now));
                 self.answer(op, Ok(Done::Stopped), None);
             }
+            HypervisorRequest::Pause { .. } => self.answer(op, Ok(Done::Paused), None),
+            HypervisorRequest::Resume { .. } => self.answer(op, Ok(Done::Resumed), None),
+            HypervisorRequest::Purge { .. } => self.answer(op, Ok(Done::Purged), None),
             HypervisorRequest::Extend { runs, deadline } => self.host.with(now, |table| {
                 for run in runs {
                     if let Some(alive) = table.alive.get_mut(&run.vm).filter(|alive| alive.run == run) {

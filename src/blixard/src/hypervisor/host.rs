@@ -132,7 +132,7 @@ impl Host {
                 // Fails only when all its threads have panicked; then the completion is lost, as it may be.
                 let _ = self.preparations.send((op, name, spec));
             }
-            HypervisorRequest::Start { run, name, spec, deadline } => {
+            HypervisorRequest::Start { run, name, spec, deadline, .. } => {
                 if let Err(error) = self.start(op, run, &name, &spec, deadline) {
                     self.done(op, Err(error));
                 }
@@ -149,6 +149,10 @@ impl Host {
                     }
                 }
             }
+            HypervisorRequest::Pause { .. } => self.done(op, Err(unsupported("pause a VM"))),
+            HypervisorRequest::Resume { .. } => self.done(op, Err(unsupported("resume a VM"))),
+            // No backend here keeps anything.
+            HypervisorRequest::Purge { .. } => self.done(op, Ok(Done::Purged)),
             HypervisorRequest::List => self.lists.push(op),
         }
     }
@@ -261,8 +265,11 @@ impl Host {
         (self.sink)(Input::HypervisorDone { op, result });
     }
 
-    fn exited(&self, run: Run, exit: Exit) {
-        (self.sink)(Input::HypervisorEvent { run, event: VmEvent::Exited(exit) });
+    fn exited(&self, run: Run, exit: Exit, reason: &str) {
+        (self.sink)(Input::HypervisorEvent {
+            run,
+            event: VmEvent::Exited { exit, reason: reason.to_owned() },
+        });
     }
 
     // ---- supervisors
@@ -356,7 +363,7 @@ impl Host {
         } else if live.stops.is_empty()
             && let Some(exit) = ended.unasked()
         {
-            self.exited(run, exit);
+            self.exited(run, exit, &ended.detail);
         }
         if !live.stops.is_empty() {
             self.forget_exit(run);
@@ -403,7 +410,7 @@ impl Host {
             if let Some(ended) = self.end_of(&dir, &record) {
                 self.keep(run, dir);
                 if let Some(exit) = ended.unasked() {
-                    self.exited(run, exit);
+                    self.exited(run, exit, &ended.detail);
                 }
             } else {
                 info!(vm = %run.vm, epoch = %run.epoch, name = %record.name, "adopting");
@@ -447,6 +454,10 @@ fn failed_start(ended: &Ended) -> HypervisorError {
     }
 }
 
+fn unsupported(what: &str) -> HypervisorError {
+    HypervisorError::Unsupported { what: what.into() }
+}
+
 fn new_token() -> io::Result<String> {
     let mut bytes = [0_u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -467,7 +478,9 @@ fn spawn_preparers(backends: &Arc<[Box<dyn Backend>]>, sink: &Sink) -> io::Resul
                 };
                 let backend = backends.iter().find(|backend| backend.name() == spec.hypervisor);
                 let result = match backend {
-                    Some(backend) => backend.prepare(&name, &spec).map(|()| Done::Prepared),
+                    Some(backend) => {
+                        backend.prepare(&name, &spec).map(|()| Done::Prepared { artifact: None })
+                    }
                     None => Err(HypervisorError::NoBackend { name: spec.hypervisor.clone() }),
                 };
                 sink(Input::HypervisorDone { op, result });

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use super::vm::{Local, Op, Stand};
 use super::{Agent, LIST_EVERY};
 use crate::context::Context;
-use crate::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent};
+use crate::hypervisor::{
+    Done, Exit, HypervisorError, HypervisorRequest, REASON_LEN_MAX, Run, RunState, RunView, VmEvent,
+};
 use crate::ids::{OpId, VmId};
 use crate::probes::Probe;
 use crate::spec::{RestartPolicy, Wanted};
@@ -112,9 +114,9 @@ impl Agent {
                 let (Some(assigned), Some(deadline)) = (local.assignment(), self.lease_end) else { return };
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
                 if matches!(decision, Decision::Prepare) {
-                    (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec })
+                    (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec, artifact: None })
                 } else {
-                    (Op::Start(run), HypervisorRequest::Start { run, name, spec, deadline })
+                    (Op::Start(run), HypervisorRequest::Start { run, name, spec, artifact: None, deadline })
                 }
             }
         };
@@ -234,28 +236,28 @@ impl Agent {
 
     /// A VM did something unasked.
     pub(crate) fn happened(&mut self, run: Run, event: &VmEvent, ctx: &mut Context<'_>) {
-        let VmEvent::Exited(exit) = event;
+        let VmEvent::Exited { exit, reason } = event;
         let now = ctx.now.boot;
         if !self.vms.contains_key(&run.vm) && !self.has_set {
-            return self.ended_before_its_time(run, *exit, now);
+            return self.ended_before_its_time(run, *exit, reason, now);
         }
         let Some(local) = self.vms.get_mut(&run.vm).filter(|local| local.run() == Some(run)) else { return };
         match local.stand {
             Stand::Stopping(..) | Stand::Idle | Stand::Preparing(_) => {}
             Stand::Starting(..) | Stand::Running(_) | Stand::Unknown(_) => {
                 ctx.hit(Probe::VmExited);
-                local.ended(*exit, now);
+                local.ended(*exit, reason, now);
                 self.urgent = true;
             }
         }
     }
 
     /// A VM ended while no agent was there. Whether it is to be started again is known when the first set comes.
-    fn ended_before_its_time(&mut self, run: Run, exit: Exit, now: Time) {
+    fn ended_before_its_time(&mut self, run: Run, exit: Exit, reason: &str, now: Time) {
         if self.vms.len() < UNHEARD_MAX {
             let mut local = Local::found(Stand::Idle, now);
             local.unconfirmed = Some(run);
-            local.ended_unheard = Some((run, exit));
+            local.ended_unheard = Some((run, exit, cut(reason)));
             self.vms.insert(run.vm, local);
         }
     }
@@ -335,7 +337,7 @@ impl Agent {
         let Some(local) = self.vms.get_mut(&vm) else { return };
         match stand {
             Stand::Stopping(run, _) => local.confirmed_dead(run, now),
-            _ => local.ended(Exit::Crashed, now),
+            _ => local.ended(Exit::Crashed, "", now),
         }
     }
 }
@@ -362,13 +364,13 @@ impl Local {
 
     fn failed(&mut self, reason: String, now: Time) {
         self.failures += 1;
-        self.reason = reason;
+        self.reason = cut(&reason);
         self.stands(Stand::Idle, now);
         self.retry_at = Some(now + backoff(self.failures));
     }
 
     /// It is dead although nobody asked: tried again or left, as the policy says.
-    pub(super) fn ended(&mut self, exit: Exit, now: Time) {
+    pub(super) fn ended(&mut self, exit: Exit, words: &str, now: Time) {
         let policy = self.assignment().map(|assigned| (assigned.spec.restart, assigned.wanted));
         let ran_well = matches!(self.stand, Stand::Running(_)) && now.since(self.since) >= GOOD_RUN;
         if ran_well {
@@ -391,6 +393,11 @@ impl Local {
         };
         let wanted = policy.is_some_and(|(_, wanted)| wanted == Wanted::Running);
         self.exited = wanted && !again;
-        self.failed(reason.to_owned(), now);
+        self.failed(if words.is_empty() { reason.into() } else { cut(words) }, now);
     }
+}
+
+/// At most [`REASON_LEN_MAX`] bytes of a backend's words: they go into the log.
+fn cut(words: &str) -> String {
+    words[..words.floor_char_boundary(REASON_LEN_MAX)].to_owned()
 }

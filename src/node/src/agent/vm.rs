@@ -59,7 +59,7 @@ pub(super) struct Local {
     pub(super) restarts: u32,
     pub(super) started_once: bool,
     /// Its end was told before this agent knew what it was assigned to.
-    pub(super) ended_unheard: Option<(Run, Exit)>,
+    pub(super) ended_unheard: Option<(Run, Exit, String)>,
 }
 
 impl Local {
@@ -109,11 +109,11 @@ impl Local {
         }
         let run = assignment.run;
         self.assigned = Some(assignment);
-        if let Some((ended, exit)) = self.ended_unheard.take()
+        if let Some((ended, exit, reason)) = self.ended_unheard.take()
             && ended == run
             && self.stand == Stand::Idle
         {
-            self.ended(exit, now);
+            self.ended(exit, &reason, now);
         }
     }
 

@@ -224,7 +224,7 @@ impl Cluster {
         let takes = if request == HypervisorRequest::List { self.list_takes } else { LATENCY };
         let runs = &mut self.machines.get_mut(&id).unwrap().runs;
         let result = match request {
-            HypervisorRequest::Prepare { .. } => Ok(Done::Prepared),
+            HypervisorRequest::Prepare { .. } => Ok(Done::Prepared { artifact: None }),
             HypervisorRequest::Start { run, deadline, .. } => {
                 match runs.keys().find(|other| other.vm == run.vm) {
                     Some(other) => Err(HypervisorError::AlreadyRunning { epoch: other.epoch }),
@@ -241,6 +241,19 @@ impl Cluster {
                     self.note(&format!("{} stops", told(id, run)));
                 }
                 Ok(Done::Stopped)
+            }
+            HypervisorRequest::Pause { run } => {
+                self.note(&format!("{} pauses", told(id, run)));
+                Ok(Done::Paused)
+            }
+            HypervisorRequest::Resume { run } => {
+                self.note(&format!("{} resumes", told(id, run)));
+                Ok(Done::Resumed)
+            }
+            HypervisorRequest::Purge { run, .. } => {
+                assert!(!runs.keys().any(|other| other.vm == run.vm), "what runs is not purged");
+                self.note(&format!("{} is purged", told(id, run)));
+                Ok(Done::Purged)
             }
             HypervisorRequest::Extend { runs: which, deadline } => {
                 for run in which {
@@ -299,7 +312,7 @@ impl Cluster {
         }
         for (id, run) in dead {
             self.note(&format!("{} dies at its deadline", told(id, run)));
-            let event = VmEvent::Exited(Exit::DeadlinePassed);
+            let event = VmEvent::Exited { exit: Exit::DeadlinePassed, reason: String::new() };
             self.post(now + LATENCY, id, Input::HypervisorEvent { run, event });
         }
     }

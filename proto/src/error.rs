@@ -89,6 +89,7 @@ fn grpc_code(error: &RequestError) -> Code {
         RequestError::GenerationConflict { .. } => Code::Aborted,
         RequestError::BadSpec { .. } | RequestError::IdReused { .. } => Code::InvalidArgument,
         RequestError::VmDeleting { .. }
+        | RequestError::VmNotStopped { .. }
         | RequestError::HostBusy { .. }
         | RequestError::LastVoter { .. }
         | RequestError::NotAVoter { .. }
@@ -113,7 +114,8 @@ fn detail(error: &RequestError) -> ErrorDetail {
     match error {
         RequestError::VmExists { name }
         | RequestError::VmUnknown { name }
-        | RequestError::VmDeleting { name } => detail.vm = name.to_string(),
+        | RequestError::VmDeleting { name }
+        | RequestError::VmNotStopped { name } => detail.vm = name.to_string(),
         RequestError::GenerationConflict { name, expected, actual } => {
             detail.vm = name.to_string();
             detail.expected_generation = expected.0;
@@ -168,6 +170,7 @@ fn from_detail(detail: ErrorDetail) -> Option<RequestError> {
         }
         "BLX-VM-006" => RequestError::BadSpec { reason: detail.reason },
         "BLX-VM-007" => RequestError::TooManyVms { max: detail.count },
+        "BLX-VM-008" => RequestError::VmNotStopped { name: name()? },
         "BLX-HOST-001" => RequestError::HostUnknown { node },
         "BLX-HOST-002" => RequestError::HostBusy { node, vms: detail.count },
         "BLX-HOST-003" => RequestError::LastVoter { node },
@@ -194,6 +197,7 @@ mod tests {
             RequestError::VmUnknown { name: name() },
             RequestError::GenerationConflict { name: name(), expected: Generation(2), actual: Generation(5) },
             RequestError::VmDeleting { name: name() },
+            RequestError::VmNotStopped { name: name() },
             RequestError::NoRoom { name: name(), hosts: vec![(node, "needs 2 vcpus, 1 free".into())] },
             RequestError::BadSpec { reason: "vcpus is 0".into() },
             RequestError::TooManyVms { max: 10 },
@@ -225,7 +229,7 @@ mod tests {
             assert_eq!((detail.transient, detail.no_effect), (error.is_transient(), error.had_no_effect()));
             assert!(codes.insert(error.code()), "{} is given twice", error.code());
         }
-        assert_eq!(codes.len(), 17, "every kind of error is tried");
+        assert_eq!(codes.len(), 18, "every kind of error is tried");
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn spec() -> VmSpec {
         local_volume: true,
         hypervisor: "process".into(),
         payload: "command = [\"sleep\"]".into(),
+        ports: Vec::new(),
     }
 }
 
@@ -35,6 +36,8 @@ fn vm(phase: Phase, wanted: Wanted) -> VmView {
         since: WallMs(1_700_000_000_000),
         restarts: 5,
         observed_generation: Generation(2),
+        artifact: None,
+        last_host: None,
     }
 }
 

@@ -330,7 +330,10 @@ impl Client {
         }
         match (request, reply) {
             (Request::Write { write, .. }, Ok(Response::Written { generation, .. })) => match write {
-                Write::CreateVm { name, .. } | Write::StartVm { name, .. } | Write::StopVm { name, .. } => {
+                Write::CreateVm { name, .. }
+                | Write::StartVm { name, .. }
+                | Write::StopVm { name, .. }
+                | Write::UpdateVm { name, .. } => {
                     self.generations.insert(name.clone(), *generation);
                 }
                 Write::DeleteVm { name, .. } => {

@@ -64,7 +64,8 @@ pub fn revision_of(reply: &Reply) -> Option<Revision> {
     match reply.as_ref().ok()? {
         Response::Written { revision, .. }
         | Response::Vm { revision, .. }
-        | Response::Vms { revision, .. } => Some(*revision),
+        | Response::Vms { revision, .. }
+        | Response::Events { revision, .. } => Some(*revision),
         Response::Cluster(view) => Some(view.revision),
         Response::Transferring { .. } => None,
     }

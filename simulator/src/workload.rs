@@ -337,10 +337,12 @@ pub fn kind_of(request: &Request) -> &'static str {
             Write::DeleteVm { .. } => "delete",
             Write::CordonHost { .. } => "cordon",
             Write::RemoveHost { .. } => "remove-host",
+            Write::UpdateVm { .. } => "update",
         },
         Request::Read { read, .. } => match read {
             Read::GetVm { .. } => "get",
             Read::ListVms => "list",
+            Read::VmEvents { .. } => "events",
             Read::ClusterStatus => "status",
         },
         Request::TransferLeader { .. } => "transfer-leader",
@@ -396,6 +398,7 @@ fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
         local_volume: config.local_volume.draw(rng),
         hypervisor: config.hypervisor.clone(),
         payload: String::new(),
+        ports: Vec::new(),
     })
 }
 

@@ -80,6 +80,17 @@ impl Change {
         Self::of_vm(request, |name, generation| Write::DeleteVm { name, generation })
     }
 
+    /// An `Update`.
+    ///
+    /// # Errors
+    /// When the name is none, or the spec lacks something.
+    pub fn update(request: v1::UpdateVmRequest) -> Result<Self, BadMessage> {
+        let name = super::vm_name(request.name)?;
+        let spec = request.spec.ok_or(BadMessage::missing("spec"))?.try_into()?;
+        let generation = request.generation.map(Generation);
+        Self::new(request.id, Write::UpdateVm { name, generation, spec: Arc::new(spec) })
+    }
+
     /// A `Cordon`.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blixard_node::ids::{Epoch, Generation, NodeId, VmId};
-use blixard_node::request::VmView;
-use blixard_node::spec::{FailoverPolicy, Phase, Resources, RestartPolicy, VmSpec, Wanted};
+use blixard_node::request::{Transition, VmView};
+use blixard_node::spec::{FailoverPolicy, Phase, Port, Protocol, Resources, RestartPolicy, VmSpec, Wanted};
 use blixard_node::time::WallMs;
 
 use super::{BadMessage, number, same_variants, vm_name};
@@ -50,6 +50,49 @@ impl From<&VmSpec> for v1::VmSpec {
             local_volume: spec.local_volume,
             hypervisor: spec.hypervisor.clone(),
             payload: spec.payload.clone(),
+            ports: spec.ports.iter().map(|port| (*port).into()).collect(),
+        }
+    }
+}
+
+impl From<Port> for v1::Port {
+    fn from(port: Port) -> Self {
+        let protocol = match port.protocol {
+            Protocol::Tcp => v1::Protocol::Tcp,
+            Protocol::Udp => v1::Protocol::Udp,
+        };
+        Self { host: port.host.into(), guest: port.guest.into(), protocol: protocol.into() }
+    }
+}
+
+impl TryFrom<v1::Port> for Port {
+    type Error = BadMessage;
+
+    fn try_from(port: v1::Port) -> Result<Self, BadMessage> {
+        let number = |number: u32| {
+            let reason = || format!("{number} is no port: they go from 1 to 65535");
+            u16::try_from(number).map_err(|_| BadMessage::new("spec.ports", reason()))
+        };
+        let protocol = match v1::Protocol::try_from(port.protocol) {
+            Ok(v1::Protocol::Unspecified | v1::Protocol::Tcp) => Protocol::Tcp,
+            Ok(v1::Protocol::Udp) => Protocol::Udp,
+            Err(_) => {
+                let reason = format!("{} is no protocol that this version knows", port.protocol);
+                return Err(BadMessage::new("spec.ports.protocol", reason));
+            }
+        };
+        Ok(Self { host: number(port.host)?, guest: number(port.guest)?, protocol })
+    }
+}
+
+impl From<&Transition> for v1::Transition {
+    fn from(transition: &Transition) -> Self {
+        Self {
+            revision: transition.revision.0,
+            at_ms: transition.at.0,
+            phase: v1::Phase::from(transition.phase).into(),
+            reason: transition.reason.clone(),
+            host: transition.host.map(|node| node.0),
         }
     }
 }
@@ -75,6 +118,7 @@ impl TryFrom<v1::VmSpec> for VmSpec {
             local_volume: spec.local_volume,
             hypervisor: spec.hypervisor,
             payload: spec.payload,
+            ports: spec.ports.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -94,6 +138,8 @@ impl From<&VmView> for v1::Vm {
             since_ms: vm.since.0,
             restarts: vm.restarts,
             observed_generation: vm.observed_generation.0,
+            artifact: vm.artifact.clone(),
+            last_host: vm.last_host.map(|node| node.0),
         }
     }
 }
@@ -115,6 +161,8 @@ impl TryFrom<v1::Vm> for VmView {
             since: WallMs(vm.since_ms),
             restarts: vm.restarts,
             observed_generation: Generation(vm.observed_generation),
+            artifact: vm.artifact,
+            last_host: vm.last_host.map(NodeId),
         })
     }
 }

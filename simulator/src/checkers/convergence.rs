@@ -65,7 +65,7 @@ fn settled(state: &State, vm: &Vm, up: &BTreeSet<NodeId>, runs: &SingleRun) -> R
             vm.phase, vm.observed_generation, vm.generation, vm.reason
         ));
     }
-    let no_room = || state.place(&vm.spec, &Promised::new()).is_err();
+    let no_room = || state.place(vm, &Promised::new()).is_err();
     match (vm.wanted, vm.assigned) {
         (Wanted::Stopped, None) => Ok(()),
         (Wanted::Stopped, Some((node, _))) => Err(format!("is not yet confirmed to be stopped on {node}")),
@@ -130,7 +130,7 @@ mod tests {
     fn report(cluster: &mut Cluster, phase: Phase) {
         let run = run_of(cluster);
         let generation = cluster.state.vms[&named("a")].generation;
-        let report = VmReport { run, generation, phase, reason: String::new(), restarts: 0 };
+        let report = VmReport { run, generation, phase, reason: String::new(), restarts: 0, artifact: None };
         cluster.run(Action::Report { node: NODE, reports: vec![report] });
     }
 

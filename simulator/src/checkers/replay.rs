@@ -262,6 +262,7 @@ fn names_in(state: &State, command: &Command) -> Vec<VmName> {
             Write::CreateVm { name, .. }
             | Write::StartVm { name, .. }
             | Write::StopVm { name, .. }
+            | Write::UpdateVm { name, .. }
             | Write::DeleteVm { name, .. } => vec![name.clone()],
             Write::CordonHost { .. } | Write::RemoveHost { .. } => Vec::new(),
         },

@@ -105,6 +105,7 @@ impl Host {
             local_volume: false,
             hypervisor: "sim".into(),
             payload: String::new(),
+            ports: Vec::new(),
         };
         let (name, spec) = (VmName::new("a").expect("a name"), Arc::new(spec));
         self.submit(HypervisorRequest::Start {

@@ -98,7 +98,7 @@ impl Service {
 
     fn place(&self, name: &VmName) -> Place {
         let Some(vm) = self.state.vms.get(name) else { return Place::Unneeded };
-        match self.state.place(&vm.spec, &Promised::new()) {
+        match self.state.place(vm, &Promised::new()) {
             Ok(node) => Place::On(node),
             Err(hosts) => Place::Nowhere(hosts),
         }
@@ -111,7 +111,7 @@ impl Service {
         let Some((node, epoch)) = vm.assigned else { return };
         let run = Run { vm: vm.id, epoch };
         let (phase, reason) = (Phase::Stopped, String::new());
-        let report = VmReport { run, generation: vm.generation, phase, reason, restarts: 0 };
+        let report = VmReport { run, generation: vm.generation, phase, reason, restarts: 0, artifact: None };
         self.apply(Action::Report { node, reports: vec![report] });
     }
 }

@@ -110,6 +110,14 @@ impl VmService for Cluster {
         Ok(Response::new(v1::GetVmResponse { revision: 9, vm: Some(vm) }))
     }
 
+    async fn update(&self, _: Request<v1::UpdateVmRequest>) -> Answer {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<v1::EventsResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
     async fn list(&self, _: Request<v1::ListVmsRequest>) -> Result<Response<v1::ListVmsResponse>, Status> {
         let vms = self.0.lock().unwrap().vms.values().cloned().collect();
         Ok(Response::new(v1::ListVmsResponse { revision: 9, vms }))

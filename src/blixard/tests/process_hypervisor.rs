@@ -59,6 +59,7 @@ impl Host {
             local_volume: false,
             hypervisor: "process".into(),
             payload,
+            ports: Vec::new(),
         }
     }
 

@@ -34,6 +34,12 @@ pub enum RequestError {
         /// The VM.
         name: VmName,
     },
+    /// The VM is wanted running, or not yet known to have stopped.
+    #[error("VM {name} is not stopped; stop it first: blixard vm stop {name}")]
+    VmNotStopped {
+        /// The VM.
+        name: VmName,
+    },
     /// No host can take the VM.
     #[error("no host can take VM {name}: {}", rejections(.hosts))]
     NoRoom {
@@ -136,6 +142,7 @@ impl RequestError {
             Self::NoRoom { .. } => "BLX-VM-005",
             Self::BadSpec { .. } => "BLX-VM-006",
             Self::TooManyVms { .. } => "BLX-VM-007",
+            Self::VmNotStopped { .. } => "BLX-VM-008",
             Self::HostUnknown { .. } => "BLX-HOST-001",
             Self::HostBusy { .. } => "BLX-HOST-002",
             Self::LastVoter { .. } => "BLX-HOST-003",

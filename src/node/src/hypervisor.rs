@@ -223,4 +223,6 @@ pub struct VmReport {
     pub reason: String,
     /// Starts beyond the first under this epoch.
     pub restarts: u32,
+    /// What this host has built for it, by name.
+    pub artifact: Option<String>,
 }

@@ -155,4 +155,6 @@ pub struct Assignment {
     pub wanted: Wanted,
     /// What it is made of.
     pub spec: Arc<VmSpec>,
+    /// What its first host has built, by name; none while nobody has.
+    pub artifact: Option<String>,
 }

@@ -112,6 +112,8 @@ probes! {
     SilentDeath = "silent-death-found",
     /// A start failed and was tried again later.
     StartFailed = "start-failed",
+    /// A host has built something else than what the VM is pinned to.
+    AnotherArtifact = "another-artifact-built",
     /// A start was refused because the VM was running already.
     StartedTwice = "start-of-a-running-vm-refused",
     /// A start came too late for its lease.

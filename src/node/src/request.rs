@@ -72,6 +72,15 @@ pub enum Write {
         /// Refuse when the VM is not at this generation.
         generation: Option<Generation>,
     },
+    /// Gives a stopped VM another spec.
+    UpdateVm {
+        /// The VM.
+        name: VmName,
+        /// Refuse when the VM is not at this generation.
+        generation: Option<Generation>,
+        /// What it is made of from now on.
+        spec: Arc<VmSpec>,
+    },
     /// Keeps new VMs off a host, or lets them on again.
     CordonHost {
         /// The host.
@@ -96,6 +105,11 @@ pub enum Read {
     },
     /// All VMs, by name.
     ListVms,
+    /// A VM's newest changes of phase.
+    VmEvents {
+        /// The VM.
+        name: VmName,
+    },
     /// The members, the leader, the revision.
     ClusterStatus,
 }
@@ -127,6 +141,13 @@ pub enum Response {
         /// Sorted by name.
         vms: Vec<VmView>,
     },
+    /// A VM's newest changes of phase, as of `revision`.
+    Events {
+        /// The state's revision.
+        revision: Revision,
+        /// The newest last.
+        events: Vec<Transition>,
+    },
     /// The cluster.
     Cluster(Box<ClusterView>),
     /// Leadership is being handed to `to`.
@@ -134,6 +155,21 @@ pub enum Response {
         /// The successor.
         to: NodeId,
     },
+}
+
+/// A VM came to stand otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transition {
+    /// Where in the log.
+    pub revision: Revision,
+    /// When, by the proposing leader's wall clock.
+    pub at: WallMs,
+    /// Where it stood from then on.
+    pub phase: Phase,
+    /// Why; may be empty.
+    pub reason: String,
+    /// The host it was assigned to.
+    pub host: Option<NodeId>,
 }
 
 /// A VM as clients see it: spec and status.
@@ -163,6 +199,10 @@ pub struct VmView {
     pub restarts: u32,
     /// The generation the phase belongs to.
     pub observed_generation: Generation,
+    /// What its first host has built, by name.
+    pub artifact: Option<String>,
+    /// The host it was assigned to last; holds its volumes and its last output.
+    pub last_host: Option<NodeId>,
 }
 
 /// The cluster as one member sees it.

@@ -1,6 +1,6 @@
 //! What clients ask for: VM specs, resources, policies, names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Labels of a host, or the labels a VM requires of its host.
@@ -116,6 +116,39 @@ pub enum FailoverPolicy {
     Wait,
 }
 
+/// A transport's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port of the guest that its host forwards to. A host's port belongs to one VM at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    /// The host's port; never 0.
+    pub host: u16,
+    /// The guest's port; never 0.
+    pub guest: u16,
+    /// Of which protocol.
+    pub protocol: Protocol,
+}
+
+/// A port of a host, as what can be taken.
+pub type HostPort = (Protocol, u16);
+
 /// What a VM is made of. The node hands `payload` to the hypervisor as it is and never looks inside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VmSpec {
@@ -135,9 +168,13 @@ pub struct VmSpec {
     /// The backend's own configuration (an image, a command, a flake), as text, at most
     /// [`VmSpec::PAYLOAD_LEN_MAX`] bytes.
     pub payload: String,
+    /// The ports it is reached by.
+    pub ports: Vec<Port>,
 }
 
 impl VmSpec {
+    /// The most entries in `ports`.
+    pub const PORTS_LEN_MAX: usize = 64;
     /// The largest `payload`, in bytes.
     pub const PAYLOAD_LEN_MAX: usize = 256 * 1024;
     /// The most entries in `requires`.
@@ -163,7 +200,29 @@ impl VmSpec {
         if self.hypervisor.is_empty() || self.hypervisor.len() > Self::LABEL_LEN_MAX {
             return Err(format!("hypervisor {:?} is not the name of a backend", self.hypervisor));
         }
+        self.validate_ports()?;
         validate_labels(&self.requires)
+    }
+
+    fn validate_ports(&self) -> Result<(), String> {
+        if self.ports.len() > Self::PORTS_LEN_MAX {
+            return Err(format!("{} ports: at most {}", self.ports.len(), Self::PORTS_LEN_MAX));
+        }
+        let mut taken = BTreeSet::new();
+        for port in &self.ports {
+            if port.host == 0 || port.guest == 0 {
+                return Err(format!("port {}:{}: ports go from 1 to 65535", port.host, port.guest));
+            }
+            if !taken.insert((port.protocol, port.host)) {
+                return Err(format!("the host's port {}/{} is named twice", port.host, port.protocol));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's ports it takes.
+    pub fn host_ports(&self) -> impl Iterator<Item = HostPort> {
+        self.ports.iter().map(|port| (port.protocol, port.host))
     }
 }
 

@@ -72,6 +72,7 @@ impl Caller {
                         let vms = listed.vms.into_iter().map(|vm| VmView::try_from(vm).unwrap()).collect();
                         Response::Vms { revision: Revision(listed.revision), vms }
                     }
+                    Read::VmEvents { .. } => unreachable!("no test reads that"),
                     Read::ClusterStatus => {
                         let view = cluster.status(v1::StatusRequest { stale }).await?.into_inner();
                         Response::Cluster(Box::new(ClusterView::try_from(view).unwrap()))
@@ -143,7 +144,9 @@ async fn send_write(
         Write::StartVm { name, generation } => vms.start(change(name, generation)).await,
         Write::StopVm { name, generation } => vms.stop(change(name, generation)).await,
         Write::DeleteVm { name, generation } => vms.delete(change(name, generation)).await,
-        Write::CordonHost { .. } | Write::RemoveHost { .. } => unreachable!("no test writes that"),
+        Write::UpdateVm { .. } | Write::CordonHost { .. } | Write::RemoveHost { .. } => {
+            unreachable!("no test writes that")
+        }
     };
     written.map(tonic::Response::into_inner)
 }

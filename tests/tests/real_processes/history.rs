@@ -214,7 +214,7 @@ fn name_of(write: &Write) -> Option<&VmName> {
         | Write::StartVm { name, .. }
         | Write::StopVm { name, .. }
         | Write::DeleteVm { name, .. } => Some(name),
-        Write::CordonHost { .. } | Write::RemoveHost { .. } => None,
+        Write::UpdateVm { .. } | Write::CordonHost { .. } | Write::RemoveHost { .. } => None,
     }
 }
 
@@ -250,6 +250,8 @@ mod condemned {
             since: WallMs(0),
             restarts: 0,
             observed_generation: Generation(generation),
+            artifact: None,
+            last_host: None,
         }
     }
 

@@ -60,6 +60,8 @@ pub enum VmCall {
     Stop,
     /// Removes it.
     Delete,
+    /// Gives it another spec.
+    Update,
     /// Looks at it.
     Get,
 }
@@ -95,6 +97,8 @@ pub enum Seen {
     Conflict(Generation),
     /// No host can take it.
     NoRoom,
+    /// It runs, or is not yet known to have stopped.
+    NotStopped,
     /// The cluster takes no such VM, whatever stands under the name.
     NotTaken,
 }
@@ -156,6 +160,7 @@ fn changed(vm: Option<VmId>, generation: Generation, wanted: Wanted, call: VmCal
             Some(VmState::Present { vm, generation: next, wanted: Wanted::Stopped })
         }
         (VmCall::Delete, _) => Some(VmState::Leaving { vm, generation: next }),
+        (VmCall::Update, Wanted::Stopped) => Some(VmState::Present { vm, generation: next, wanted }),
         _ => None,
     }
 }
@@ -188,6 +193,14 @@ fn present(
             let fits = vm.is_none_or(|vm| vm == id) && at == generation && want == wanted;
             fits.then_some(VmState::Present { vm: Some(id), generation, wanted })
         }
+        // A VM wanted stopped may still be assigned, which no answer shows.
+        (VmCall::Update, Seen::NotStopped) => Some(same),
+        (VmCall::Update, Seen::Done { generation: told, .. }) if wanted == Wanted::Stopped => {
+            // The spec it has already changes nothing.
+            let after = VmState::Present { vm, generation: told, wanted };
+            let next = Generation(generation.0 + 1);
+            (told == generation || told == next).then_some(after)
+        }
         (VmCall::Start, Seen::NoRoom) => (wanted == Wanted::Stopped).then_some(same),
         (VmCall::Start | VmCall::Stop | VmCall::Delete, Seen::Done { generation: told, .. }) => {
             let after = changed(vm, generation, wanted, op.call).unwrap_or(same);
@@ -204,7 +217,7 @@ fn leaving(vm: Option<VmId>, generation: Generation, op: &VmOp, seen: Seen) -> O
         return (seen == Seen::Conflict(generation)).then_some(same);
     }
     match (op.call, seen) {
-        (VmCall::Create | VmCall::Start | VmCall::Stop, Seen::Deleting) => Some(same),
+        (VmCall::Create | VmCall::Start | VmCall::Stop | VmCall::Update, Seen::Deleting) => Some(same),
         (VmCall::Delete, Seen::Done { generation: told, .. }) => (told == generation).then_some(same),
         (VmCall::Get, Seen::Vm { vm: id, generation: at, deleting: true, wanted: Wanted::Stopped }) => {
             let fits = vm.is_none_or(|vm| vm == id) && at == generation;
@@ -233,6 +246,7 @@ pub fn from_operation(operation: &Operation) -> Result<Option<(VmName, Timed<VmO
             Write::StartVm { name, generation } => (name, VmCall::Start, *generation),
             Write::StopVm { name, generation } => (name, VmCall::Stop, *generation),
             Write::DeleteVm { name, generation } => (name, VmCall::Delete, *generation),
+            Write::UpdateVm { name, generation, .. } => (name, VmCall::Update, *generation),
             Write::CordonHost { .. } | Write::RemoveHost { .. } => return Ok(None),
         },
         Request::Read {
@@ -264,6 +278,7 @@ fn seen_in(call: VmCall, reply: &Reply) -> Result<Seen, String> {
         Err(RequestError::VmDeleting { .. }) => Seen::Deleting,
         Err(RequestError::GenerationConflict { actual, .. }) => Seen::Conflict(*actual),
         Err(RequestError::NoRoom { .. }) => Seen::NoRoom,
+        Err(RequestError::VmNotStopped { .. }) => Seen::NotStopped,
         Err(RequestError::BadSpec { .. } | RequestError::TooManyVms { .. }) => Seen::NotTaken,
         other => return Err(format!("{call:?} was answered {other:?}")),
     })

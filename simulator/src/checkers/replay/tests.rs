@@ -94,6 +94,7 @@ impl Cluster {
             local_volume: false,
             hypervisor: "sim".into(),
             payload: String::new(),
+            ports: Vec::new(),
         };
         self.write(sequence, Write::CreateVm { name: named(name), spec: Arc::new(spec) }, Place::Unneeded);
     }

@@ -6,8 +6,8 @@ use blixard_proto::convert::{BadMessage, Change, consistency};
 use blixard_proto::error::bad_message;
 use blixard_proto::v1::vm_service_server::VmService;
 use blixard_proto::v1::{
-    ChangeVmRequest, CreateVmRequest, GetVmRequest, GetVmResponse, ListVmsRequest, ListVmsResponse,
-    WriteResponse,
+    ChangeVmRequest, CreateVmRequest, EventsRequest, EventsResponse, GetVmRequest, GetVmResponse,
+    ListVmsRequest, ListVmsResponse, UpdateVmRequest, WriteResponse,
 };
 use tonic::{Request, Response as Answer, Status};
 
@@ -41,6 +41,23 @@ impl VmService for Api {
             Response::Vm { revision, vm } => {
                 Ok(Answer::new(GetVmResponse { revision: revision.0, vm: Some((&*vm).into()) }))
             }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn update(&self, request: Request<UpdateVmRequest>) -> Answered<WriteResponse> {
+        self.write(Change::update(request.into_inner())).await.map(Answer::new)
+    }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Answered<EventsResponse> {
+        let EventsRequest { name, stale } = request.into_inner();
+        let name =
+            VmName::new(name).map_err(|error| bad_message(&BadMessage::new("name", error.to_string())))?;
+        match self.read(Read::VmEvents { name }, consistency(stale)).await? {
+            Response::Events { revision, events } => Ok(Answer::new(EventsResponse {
+                revision: revision.0,
+                events: events.iter().map(Into::into).collect(),
+            })),
             other => Err(mismatch(&other)),
         }
     }

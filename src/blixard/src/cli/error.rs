@@ -116,6 +116,7 @@ fn exit_of(error: &RequestError) -> Exit {
         RequestError::VmExists { .. }
         | RequestError::GenerationConflict { .. }
         | RequestError::VmDeleting { .. }
+        | RequestError::VmNotStopped { .. }
         | RequestError::HostBusy { .. }
         | RequestError::LastVoter { .. }
         | RequestError::IdTaken { .. }

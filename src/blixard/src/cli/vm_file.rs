@@ -106,6 +106,7 @@ impl Reader<'_> {
             local_volume: self.local_volume(table)?,
             hypervisor,
             payload,
+            ports: Vec::new(),
         };
         spec.validate().map_err(|reason| self.error(&(0..0), reason))?;
         Ok(VmFile { name: self.text_of(table, "name")?.map(|(name, _)| name), spec })

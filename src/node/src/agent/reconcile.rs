@@ -80,7 +80,12 @@ impl Agent {
             if !due || !self.listed || !self.has_set || !self.lease_is_live(now) {
                 return None;
             }
-            return Some(if local.prepared { Decision::Start } else { Decision::Prepare });
+            return match local.assignment().map(|assigned| &assigned.artifact) {
+                Some(pinned) if local.prepared && *pinned == local.artifact => Some(Decision::Start),
+                // What was built here is on its way to be agreed upon.
+                Some(None) if local.prepared => None,
+                _ => Some(Decision::Prepare),
+            };
         }
         match local.unconfirmed {
             Some(run) if !local.exited => Some(Decision::Kill(run)),
@@ -113,10 +118,11 @@ impl Agent {
             Decision::Prepare | Decision::Start => {
                 let (Some(assigned), Some(deadline)) = (local.assignment(), self.lease_end) else { return };
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
+                let artifact = assigned.artifact.clone();
                 if matches!(decision, Decision::Prepare) {
-                    (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec, artifact: None })
+                    (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec, artifact })
                 } else {
-                    (Op::Start(run), HypervisorRequest::Start { run, name, spec, artifact: None, deadline })
+                    (Op::Start(run), HypervisorRequest::Start { run, name, spec, artifact, deadline })
                 }
             }
         };
@@ -177,10 +183,17 @@ impl Agent {
         else {
             return;
         };
+        let pinned = local.assignment().and_then(|assigned| assigned.artifact.clone());
         match result {
-            Ok(_) => {
+            Ok(Done::Prepared { artifact }) if pinned.is_none() || artifact == pinned => {
                 local.prepared = true;
+                local.artifact = artifact;
                 local.stands(Stand::Idle, now);
+            }
+            Ok(other) => {
+                ctx.hit(Probe::AnotherArtifact);
+                let (built, pinned) = (format!("{other:?}"), pinned.unwrap_or_default());
+                local.failed(format!("the VM runs {pinned} on every host, and this one has {built}"), now);
             }
             Err(error) => {
                 ctx.hit(Probe::StartFailed);

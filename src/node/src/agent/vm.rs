@@ -49,6 +49,8 @@ pub(super) struct Local {
     /// The newest run that was started and whose end no completed stop has confirmed.
     pub(super) unconfirmed: Option<Run>,
     pub(super) prepared: bool,
+    /// What the preparation has built, by name.
+    pub(super) artifact: Option<String>,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Not to be tried before.
@@ -76,6 +78,7 @@ impl Local {
             newest_op: OpId(0),
             unconfirmed: None,
             prepared: false,
+            artifact: None,
             failures: 0,
             retry_at: None,
             exited: false,
@@ -106,6 +109,10 @@ impl Local {
             self.retry_at = None;
             self.exited = false;
             self.reason.clear();
+        }
+        if old.is_some_and(|old| old.spec != assignment.spec) {
+            self.prepared = false;
+            self.artifact = None;
         }
         let run = assignment.run;
         self.assigned = Some(assignment);
@@ -175,6 +182,7 @@ impl Local {
             phase,
             reason,
             restarts: self.restarts,
+            artifact: self.artifact.clone(),
         })
     }
 

@@ -171,6 +171,8 @@ pub(crate) struct AssignmentForm {
     wanted: u32,
     #[prost(message, optional, tag = "5")]
     spec: Option<VmSpecForm>,
+    #[prost(string, optional, tag = "6")]
+    artifact: Option<String>,
 }
 
 impl Wire for Assignment {
@@ -183,6 +185,7 @@ impl Wire for Assignment {
             generation: self.generation.0,
             wanted: self.wanted.number(),
             spec: Some(self.spec.form()),
+            artifact: self.artifact.clone(),
         }
     }
 
@@ -193,6 +196,7 @@ impl Wire for Assignment {
             generation: Generation(form.generation),
             wanted: Wanted::from_number(form.wanted)?,
             spec: std::sync::Arc::new(part("the assignment's spec", form.spec)?),
+            artifact: form.artifact,
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::codec::spec::{NodeTextForm, ResourcesForm, VmSpecForm};
 use crate::codec::wire::{Numbered as _, Wire, forms, numbered, part, parts, vm_name};
 use crate::error::RequestError;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
-use crate::request::{ClusterView, MemberView, Reply, Response, Role, VmView};
+use crate::request::{ClusterView, MemberView, Reply, Response, Role, Transition, VmView};
 use crate::spec::{Labels, Phase, Wanted};
 use crate::time::{Duration, WallMs};
 
@@ -46,6 +46,48 @@ pub(crate) struct VmViewForm {
     restarts: u32,
     #[prost(uint64, tag = "12")]
     observed_generation: u64,
+    #[prost(string, optional, tag = "13")]
+    artifact: Option<String>,
+    #[prost(uint64, optional, tag = "14")]
+    last_host: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TransitionForm {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(uint64, tag = "2")]
+    at: u64,
+    #[prost(uint32, tag = "3")]
+    phase: u32,
+    #[prost(string, tag = "4")]
+    reason: String,
+    #[prost(uint64, optional, tag = "5")]
+    host: Option<u64>,
+}
+
+impl Wire for Transition {
+    type Form = TransitionForm;
+
+    fn form(&self) -> TransitionForm {
+        TransitionForm {
+            revision: self.revision.0,
+            at: self.at.0,
+            phase: self.phase.number(),
+            reason: self.reason.clone(),
+            host: self.host.map(|node| node.0),
+        }
+    }
+
+    fn read(form: TransitionForm) -> Result<Self, CodecError> {
+        Ok(Self {
+            revision: Revision(form.revision),
+            at: WallMs(form.at),
+            phase: Phase::from_number(form.phase)?,
+            reason: form.reason,
+            host: form.host.map(NodeId),
+        })
+    }
 }
 
 impl Wire for VmView {
@@ -65,6 +107,8 @@ impl Wire for VmView {
             since: self.since.0,
             restarts: self.restarts,
             observed_generation: self.observed_generation.0,
+            artifact: self.artifact.clone(),
+            last_host: self.last_host.map(|node| node.0),
         }
     }
 
@@ -82,6 +126,8 @@ impl Wire for VmView {
             since: WallMs(form.since),
             restarts: form.restarts,
             observed_generation: Generation(form.observed_generation),
+            artifact: form.artifact,
+            last_host: form.last_host.map(NodeId),
         })
     }
 }
@@ -222,6 +268,14 @@ pub(crate) struct VmsAsOfForm {
     vms: Vec<VmViewForm>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EventsAsOfForm {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(message, repeated, tag = "2")]
+    events: Vec<TransitionForm>,
+}
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum ResponseKind {
     #[prost(message, tag = "1")]
@@ -234,11 +288,13 @@ pub(crate) enum ResponseKind {
     Cluster(ClusterViewForm),
     #[prost(uint64, tag = "5")]
     Transferring(u64),
+    #[prost(message, tag = "6")]
+    Events(EventsAsOfForm),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ResponseForm {
-    #[prost(oneof = "ResponseKind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "ResponseKind", tags = "1, 2, 3, 4, 5, 6")]
     kind: Option<ResponseKind>,
 }
 
@@ -256,6 +312,9 @@ impl Wire for Response {
             Self::Vms { revision, vms } => {
                 ResponseKind::Vms(VmsAsOfForm { revision: revision.0, vms: forms(vms) })
             }
+            Self::Events { revision, events } => {
+                ResponseKind::Events(EventsAsOfForm { revision: revision.0, events: forms(events) })
+            }
             Self::Cluster(view) => ResponseKind::Cluster(view.form()),
             Self::Transferring { to } => ResponseKind::Transferring(to.0),
         };
@@ -272,6 +331,9 @@ impl Wire for Response {
             }
             ResponseKind::Vms(VmsAsOfForm { revision, vms }) => {
                 Self::Vms { revision: Revision(revision), vms: parts(vms)? }
+            }
+            ResponseKind::Events(EventsAsOfForm { revision, events }) => {
+                Self::Events { revision: Revision(revision), events: parts(events)? }
             }
             ResponseKind::Cluster(view) => Self::Cluster(Box::new(ClusterView::read(view)?)),
             ResponseKind::Transferring(to) => Self::Transferring { to: NodeId(to) },
@@ -349,11 +411,13 @@ pub(crate) enum ErrorKind {
     Unknown(String),
     #[prost(message, tag = "17")]
     Overloaded(OverloadedForm),
+    #[prost(string, tag = "18")]
+    VmNotStopped(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ErrorForm {
-    #[prost(oneof = "ErrorKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "ErrorKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     kind: Option<ErrorKind>,
 }
 
@@ -369,6 +433,7 @@ impl Wire for RequestError {
                 let (name, expected, actual) = (text(name), expected.0, actual.0);
                 ErrorKind::GenerationConflict(ConflictForm { name, expected, actual })
             }
+            Self::VmNotStopped { name } => ErrorKind::VmNotStopped(text(name)),
             Self::VmDeleting { name } => ErrorKind::VmDeleting(text(name)),
             Self::NoRoom { name, hosts } => {
                 ErrorKind::NoRoom(NoRoomForm { name: text(name), hosts: forms(hosts) })
@@ -402,6 +467,7 @@ impl Wire for RequestError {
                     actual: Generation(actual),
                 }
             }
+            ErrorKind::VmNotStopped(name) => Self::VmNotStopped { name: vm_name(name)? },
             ErrorKind::VmDeleting(name) => Self::VmDeleting { name: vm_name(name)? },
             ErrorKind::NoRoom(NoRoomForm { name, hosts }) => {
                 Self::NoRoom { name: vm_name(name)?, hosts: parts(hosts)? }

@@ -67,6 +67,14 @@ pub(crate) struct CordonForm {
     cordoned: bool,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct UpdateVmForm {
+    #[prost(message, optional, tag = "1")]
+    vm: Option<VmAtForm>,
+    #[prost(message, optional, tag = "2")]
+    spec: Option<VmSpecForm>,
+}
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum WriteKind {
     #[prost(message, tag = "1")]
@@ -81,11 +89,13 @@ pub(crate) enum WriteKind {
     CordonHost(CordonForm),
     #[prost(uint64, tag = "6")]
     RemoveHost(u64),
+    #[prost(message, tag = "7")]
+    UpdateVm(UpdateVmForm),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct WriteForm {
-    #[prost(oneof = "WriteKind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "WriteKind", tags = "1, 2, 3, 4, 5, 6, 7")]
     kind: Option<WriteKind>,
 }
 
@@ -104,6 +114,10 @@ impl Wire for Write {
                 WriteKind::CordonHost(CordonForm { node: node.0, cordoned: *cordoned })
             }
             Self::RemoveHost { node } => WriteKind::RemoveHost(node.0),
+            Self::UpdateVm { name, generation, spec } => WriteKind::UpdateVm(UpdateVmForm {
+                vm: Some(VmAtForm::new(name, *generation)),
+                spec: Some(spec.form()),
+            }),
         };
         WriteForm { kind: Some(kind) }
     }
@@ -129,6 +143,10 @@ impl Wire for Write {
                 Self::CordonHost { node: NodeId(node), cordoned }
             }
             WriteKind::RemoveHost(node) => Self::RemoveHost { node: NodeId(node) },
+            WriteKind::UpdateVm(UpdateVmForm { vm, spec }) => {
+                let (name, generation) = vm.ok_or(CodecError::Missing { what: "the VM's name" })?.read()?;
+                Self::UpdateVm { name, generation, spec: Arc::new(part("the VM's new spec", spec)?) }
+            }
         })
     }
 }
@@ -152,13 +170,15 @@ pub(crate) enum ReadKind {
     ListVms(NothingForm),
     #[prost(message, tag = "4")]
     ClusterStatus(NothingForm),
+    #[prost(string, tag = "5")]
+    VmEvents(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ReadRequestForm {
     #[prost(uint32, tag = "1")]
     consistency: u32,
-    #[prost(oneof = "ReadKind", tags = "2, 3, 4")]
+    #[prost(oneof = "ReadKind", tags = "2, 3, 4, 5")]
     kind: Option<ReadKind>,
 }
 
@@ -167,6 +187,7 @@ impl ReadRequestForm {
         let kind = match read {
             Read::GetVm { name } => ReadKind::GetVm(name.as_str().to_owned()),
             Read::ListVms => ReadKind::ListVms(NothingForm {}),
+            Read::VmEvents { name } => ReadKind::VmEvents(name.as_str().to_owned()),
             Read::ClusterStatus => ReadKind::ClusterStatus(NothingForm {}),
         };
         Self { consistency: consistency.number(), kind: Some(kind) }
@@ -176,6 +197,7 @@ impl ReadRequestForm {
         let read = match self.kind.ok_or(CodecError::Missing { what: "the read's kind" })? {
             ReadKind::GetVm(name) => Read::GetVm { name: vm_name(name)? },
             ReadKind::ListVms(NothingForm {}) => Read::ListVms,
+            ReadKind::VmEvents(name) => Read::VmEvents { name: vm_name(name)? },
             ReadKind::ClusterStatus(NothingForm {}) => Read::ClusterStatus,
         };
         Ok(Request::Read { read, consistency: Consistency::from_number(self.consistency)? })

@@ -1,14 +1,15 @@
 //! Specs, resources, labels, runs, reports, addresses.
 
 use crate::codec::CodecError;
-use crate::codec::wire::{Numbered as _, Wire, numbered, part};
+use crate::codec::wire::{Numbered as _, Wire, forms, numbered, part, parts};
 use crate::command::HostSpec;
 use crate::hypervisor::{Run, VmReport};
 use crate::ids::{Epoch, Generation, NodeId, VmId};
-use crate::spec::{FailoverPolicy, Labels, Phase, Resources, RestartPolicy, VmSpec, Wanted};
+use crate::spec::{FailoverPolicy, Labels, Phase, Port, Protocol, Resources, RestartPolicy, VmSpec, Wanted};
 
 numbered!(RestartPolicy, "the restart policy", Always = 1, OnFailure = 2, Never = 3);
 numbered!(FailoverPolicy, "the failover policy", Move = 1, Wait = 2);
+numbered!(Protocol, "the protocol", Tcp = 1, Udp = 2);
 numbered!(Wanted, "the wanted state", Running = 1, Stopped = 2);
 numbered!(
     Phase,
@@ -60,6 +61,35 @@ pub(crate) struct VmSpecForm {
     hypervisor: String,
     #[prost(string, tag = "7")]
     payload: String,
+    #[prost(message, repeated, tag = "8")]
+    ports: Vec<PortForm>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct PortForm {
+    #[prost(uint32, tag = "1")]
+    host: u32,
+    #[prost(uint32, tag = "2")]
+    guest: u32,
+    #[prost(uint32, tag = "3")]
+    protocol: u32,
+}
+
+impl Wire for Port {
+    type Form = PortForm;
+
+    fn form(&self) -> PortForm {
+        let (host, guest) = (u32::from(self.host), u32::from(self.guest));
+        PortForm { host, guest, protocol: self.protocol.number() }
+    }
+
+    fn read(form: PortForm) -> Result<Self, CodecError> {
+        let port = |number: u32| {
+            u16::try_from(number).map_err(|_| CodecError::malformed("a port", "it is above 65535"))
+        };
+        let protocol = Protocol::from_number(form.protocol)?;
+        Ok(Self { host: port(form.host)?, guest: port(form.guest)?, protocol })
+    }
 }
 
 impl Wire for VmSpec {
@@ -74,6 +104,7 @@ impl Wire for VmSpec {
             local_volume: self.local_volume,
             hypervisor: self.hypervisor.clone(),
             payload: self.payload.clone(),
+            ports: forms(&self.ports),
         }
     }
 
@@ -86,6 +117,7 @@ impl Wire for VmSpec {
             local_volume: form.local_volume,
             hypervisor: form.hypervisor,
             payload: form.payload,
+            ports: parts(form.ports)?,
         })
     }
 }
@@ -152,6 +184,8 @@ pub(crate) struct VmReportForm {
     reason: String,
     #[prost(uint32, tag = "5")]
     restarts: u32,
+    #[prost(string, optional, tag = "6")]
+    artifact: Option<String>,
 }
 
 impl Wire for VmReport {
@@ -164,6 +198,7 @@ impl Wire for VmReport {
             phase: self.phase.number(),
             reason: self.reason.clone(),
             restarts: self.restarts,
+            artifact: self.artifact.clone(),
         }
     }
 
@@ -174,6 +209,7 @@ impl Wire for VmReport {
             phase: Phase::from_number(form.phase)?,
             reason: form.reason,
             restarts: form.restarts,
+            artifact: form.artifact,
         })
     }
 }

@@ -5,11 +5,12 @@ use prost::Message as _;
 use std::sync::Arc;
 
 use crate::codec::CodecError;
-use crate::codec::reply::{AssignedForm, ErrorForm};
+use crate::codec::reply::{AssignedForm, ErrorForm, TransitionForm};
 use crate::codec::spec::{HostSpecForm, VmSpecForm};
-use crate::codec::wire::{Numbered as _, Wire, decode, part, vm_name};
+use crate::codec::wire::{Numbered as _, Wire, decode, part, parts, vm_name};
 use crate::config::Settings;
 use crate::ids::{ClientId, ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use crate::request::Transition;
 use crate::spec::{Phase, Wanted};
 use crate::state::sessions::{Remembered, Session, Sessions};
 use crate::state::{Host, State, Vm};
@@ -145,6 +146,12 @@ pub(crate) struct VmForm {
     restarts: u32,
     #[prost(uint64, tag = "13")]
     observed_generation: u64,
+    #[prost(string, optional, tag = "14")]
+    artifact: Option<String>,
+    #[prost(uint64, optional, tag = "15")]
+    last_host: Option<u64>,
+    #[prost(message, repeated, tag = "16")]
+    transitions: Vec<TransitionForm>,
 }
 
 impl Wire for Vm {
@@ -166,6 +173,9 @@ impl Wire for Vm {
             since: self.since.0,
             restarts: self.restarts,
             observed_generation: self.observed_generation.0,
+            artifact: self.artifact.clone(),
+            last_host: self.last_host.map(|node| node.0),
+            transitions: self.transitions.iter().map(Wire::form).collect(),
         }
     }
 
@@ -181,6 +191,9 @@ impl Wire for Vm {
         vm.reason = form.reason;
         vm.restarts = form.restarts;
         vm.observed_generation = Generation(form.observed_generation);
+        vm.artifact = form.artifact;
+        vm.last_host = form.last_host.map(NodeId);
+        vm.transitions = parts::<Transition>(form.transitions)?.into();
         Ok(vm)
     }
 }

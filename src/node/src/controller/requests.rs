@@ -13,8 +13,9 @@ use crate::error::RequestError;
 use crate::ids::{Incarnation, NodeId, RequestId, Revision};
 use crate::message::{Body, Heartbeat};
 use crate::probes::Probe;
-use crate::request::{Read, Reply, Request, Response, Write};
+use crate::request::{Read, Reply, Request, Response, VmView, Write};
 use crate::spec::{Wanted, validate_labels};
+use crate::state::Vm;
 use crate::state::apply::fingerprint;
 use crate::state::scheduler::Promised;
 use crate::state::sessions::{Answer, Lookup};
@@ -68,7 +69,7 @@ impl Controller {
             }
             Lookup::Refused(error) => return ctx.answer(asker, Err(error)),
         }
-        if let Write::CreateVm { spec, .. } = &*write
+        if let Write::CreateVm { spec, .. } | Write::UpdateVm { spec, .. } = &*write
             && let Err(reason) = spec.validate()
         {
             return ctx.answer(asker, Err(RequestError::BadSpec { reason }));
@@ -87,7 +88,7 @@ impl Controller {
         let (Write::StartVm { name, .. }, Some(state)) = (write, &self.state) else { return Place::Unneeded };
         match state.vms.get(name) {
             Some(vm) if vm.wanted == Wanted::Stopped && vm.assigned.is_none() => {
-                match state.place(&vm.spec, &Promised::new()) {
+                match state.place(vm, &Promised::new()) {
                     Ok(node) => Place::On(node),
                     Err(hosts) => Place::Nowhere(hosts),
                 }
@@ -300,11 +301,17 @@ impl Controller {
         let revision = state.revision;
         match read {
             Read::GetVm { name } => match state.vms.get(name) {
-                Some(vm) => Ok(Response::Vm { revision, vm: Box::new(self.explain(vm.view())) }),
+                Some(vm) => Ok(Response::Vm { revision, vm: Box::new(self.explain(vm)) }),
+                None => Err(RequestError::VmUnknown { name: name.clone() }),
+            },
+            Read::VmEvents { name } => match state.vms.get(name) {
+                Some(vm) => {
+                    Ok(Response::Events { revision, events: vm.transitions.iter().cloned().collect() })
+                }
                 None => Err(RequestError::VmUnknown { name: name.clone() }),
             },
             Read::ListVms => {
-                let vms = state.vms.values().map(|vm| self.explain(vm.view())).collect();
+                let vms = state.vms.values().map(|vm| self.explain(vm)).collect();
                 Ok(Response::Vms { revision, vms })
             }
             Read::ClusterStatus => Ok(Response::Cluster(Box::new(self.cluster_view(state, ctx)))),
@@ -312,15 +319,16 @@ impl Controller {
     }
 
     /// Says of a VM that waits for a host what each host lacks.
-    fn explain(&self, mut vm: crate::request::VmView) -> crate::request::VmView {
+    fn explain(&self, vm: &Vm) -> VmView {
+        let mut view = vm.view();
         if vm.wanted == Wanted::Running
             && vm.assigned.is_none()
             && let Some(state) = &self.state
-            && let Err(hosts) = state.place(&vm.spec, &Promised::new())
+            && let Err(hosts) = state.place(vm, &Promised::new())
         {
-            vm.reason = RequestError::NoRoom { name: vm.name.clone(), hosts }.to_string();
+            view.reason = RequestError::NoRoom { name: vm.name.clone(), hosts }.to_string();
         }
-        vm
+        view
     }
 
     /// Does what the state calls for: gives up silent hosts, places VMs, sees to the members.

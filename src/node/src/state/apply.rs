@@ -2,11 +2,12 @@
 //! answered with an error or skipped, it never panics.
 
 use super::hash::hash_of;
+use super::object::Moment;
 use super::sessions::{Answer, Lookup};
 use super::{Host, State, Vm};
 use crate::command::{Action, Command, HostSpec, Place, Placement};
 use crate::error::RequestError;
-use crate::hypervisor::VmReport;
+use crate::hypervisor::{ARTIFACT_LEN_MAX, VmReport};
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
 use crate::request::Write;
 use crate::spec::{Phase, VmName, Wanted};
@@ -50,10 +51,15 @@ pub fn fingerprint(write: &Write) -> u64 {
         Write::DeleteVm { name, generation } => hash_of(&(4u8, name, generation)),
         Write::CordonHost { node, cordoned } => hash_of(&(5u8, node, cordoned)),
         Write::RemoveHost { node } => hash_of(&(6u8, node)),
+        Write::UpdateVm { name, generation, spec } => hash_of(&(7u8, name, generation, spec)),
     }
 }
 
 impl Step<'_> {
+    fn now(&self) -> Moment {
+        Moment { revision: self.revision, at: self.at }
+    }
+
     fn run(&mut self, action: &Action) -> Option<Answer> {
         match action {
             Action::Client { id, write, place } => return self.client(*id, write, place),
@@ -90,6 +96,7 @@ impl Step<'_> {
             Write::DeleteVm { name, generation } => self.delete(name, *generation),
             Write::CordonHost { node, cordoned } => self.cordon(*node, *cordoned),
             Write::RemoveHost { node } => self.remove_host(*node),
+            Write::UpdateVm { name, generation, spec } => self.update(name, *generation, spec),
         })
     }
 
@@ -111,6 +118,35 @@ impl Step<'_> {
         let vm = Vm::new(VmId(self.revision.0), name.clone(), spec.clone(), self.at);
         let generation = vm.generation;
         self.state.index_vm(vm);
+        Ok(generation)
+    }
+
+    /// A new spec for a VM that is stopped, and known to be.
+    fn update(
+        &mut self,
+        name: &VmName,
+        expected: Option<Generation>,
+        spec: &std::sync::Arc<crate::spec::VmSpec>,
+    ) -> Result<Generation, RequestError> {
+        spec.validate().map_err(|reason| RequestError::BadSpec { reason })?;
+        let vm = self.find_living(name, expected)?;
+        if vm.wanted == Wanted::Running || vm.assigned.is_some() {
+            return Err(RequestError::VmNotStopped { name: name.clone() });
+        }
+        if vm.spec.local_volume && vm.last_host.is_some() && !spec.local_volume {
+            let reason = "it has volumes on its host: local_volume cannot become false".into();
+            return Err(RequestError::BadSpec { reason });
+        }
+        if vm.spec == *spec {
+            return Ok(vm.generation);
+        }
+        let generation = Generation(vm.generation.0 + 1);
+        self.state.with_vm(name, |vm| {
+            vm.generation = generation;
+            vm.observed_generation = generation;
+            vm.respec(spec.clone());
+            true
+        });
         Ok(generation)
     }
 
@@ -152,7 +188,7 @@ impl Step<'_> {
             (None, _) => return None,
         };
         let generation = Generation(vm.generation.0 + 1);
-        let at = self.at;
+        let at = self.now();
         self.state.with_vm(name, |vm| {
             vm.generation = generation;
             vm.wanted = Wanted::Running;
@@ -192,7 +228,7 @@ impl Step<'_> {
         let Some(vm) = self.state.vms.get(name) else { return };
         let host = vm.assigned.map(|(node, _)| node);
         let lives = host.and_then(|node| self.state.hosts.get(&node)).is_some_and(|host| !host.lost);
-        let at = self.at;
+        let at = self.now();
         self.state.with_vm(name, |vm| {
             vm.generation = generation;
             vm.wanted = Wanted::Stopped;
@@ -223,8 +259,10 @@ impl Step<'_> {
         if !others {
             return Err(RequestError::LastVoter { node });
         }
-        if !host.vms.is_empty() {
-            return Err(RequestError::HostBusy { node, vms: host.vms.len() as u64 });
+        let homeless = self.state.at_home_on(node).filter(|vm| vm.assigned.is_none()).count();
+        let vms = (host.vms.len() + homeless) as u64;
+        if vms > 0 {
+            return Err(RequestError::HostBusy { node, vms });
         }
         self.state.with_host(node, |host| host.leaving = true);
         Ok(Generation(0))
@@ -258,7 +296,7 @@ impl Step<'_> {
         let names: Vec<VmName> = host.vms.values().cloned().collect();
         self.state.with_host(node, |host| host.lost = true);
         self.touch(node);
-        let at = self.at;
+        let at = self.now();
         for name in names {
             self.state.with_vm(&name, |vm| {
                 if vm.wanted == Wanted::Running {
@@ -292,7 +330,7 @@ impl Step<'_> {
             return;
         }
         let old = vm.assigned.map(|(node, _)| node);
-        let at = self.at;
+        let at = self.now();
         self.state.with_vm(&placement.name, |vm| {
             assign_to(vm, placement.to, at);
             true
@@ -322,19 +360,26 @@ impl Step<'_> {
         let confirmed = vm.wanted == Wanted::Stopped
             && report.phase == Phase::Stopped
             && report.generation == vm.generation;
-        let at = self.at;
+        // The first host that has built it decides what runs, until the spec changes.
+        let pins = vm.artifact.is_none()
+            && report.artifact.as_ref().is_some_and(|artifact| artifact.len() <= ARTIFACT_LEN_MAX)
+            && report.generation == vm.generation;
+        let at = self.now();
         self.state.with_vm(name, |vm| {
             if vm.phase != report.phase || vm.reason != report.reason {
                 vm.stands(report.phase, report.reason.clone(), at);
             }
             vm.restarts = report.restarts;
             vm.observed_generation = report.generation;
+            if pins {
+                vm.artifact.clone_from(&report.artifact);
+            }
             if confirmed {
                 vm.assigned = None;
             }
             !(confirmed && vm.deleting)
         });
-        if confirmed {
+        if confirmed || pins {
             self.touch(node);
         }
     }
@@ -349,9 +394,10 @@ impl Step<'_> {
     }
 }
 
-fn assign_to(vm: &mut Vm, node: NodeId, at: WallMs) {
+fn assign_to(vm: &mut Vm, node: NodeId, at: Moment) {
     vm.epoch = Epoch(vm.epoch.0 + 1);
     vm.assigned = Some((node, vm.epoch));
+    vm.last_host = Some(node);
     vm.restarts = 0;
     vm.stands(Phase::Pending, format!("assigned to {node}"), at);
 }

@@ -76,6 +76,11 @@ impl State {
         !self.unplaced.is_empty()
     }
 
+    /// The VMs whose volumes are on `node`, assigned or not.
+    pub fn at_home_on(&self, node: NodeId) -> impl Iterator<Item = &Vm> {
+        self.vms.values().filter(move |vm| vm.home() == Some(node))
+    }
+
     /// What `node` has to run or to stop, whole; nothing for a lost host, whatever is still written on its name.
     #[must_use]
     pub fn assignments(&self, node: NodeId) -> Vec<Assignment> {
@@ -89,6 +94,7 @@ impl State {
                 generation: vm.generation,
                 wanted: vm.wanted,
                 spec: vm.spec.clone(),
+                artifact: vm.artifact.clone(),
             })
         })
         .collect()
@@ -119,6 +125,7 @@ impl State {
             self.with_host(node, |host| {
                 host.vms.remove(&vm.id);
                 host.used = host.used.minus(vm.spec.resources);
+                vm.spec.host_ports().for_each(|port| drop(host.ports.remove(&port)));
             });
         }
     }
@@ -130,6 +137,7 @@ impl State {
             self.with_host(node, |host| {
                 host.vms.insert(vm.id, vm.name.clone());
                 host.used = host.used.plus(vm.spec.resources);
+                host.ports.extend(vm.spec.host_ports().map(|port| (port, vm.name.clone())));
             });
         }
         if self.is_unplaced(&vm) {
@@ -193,6 +201,7 @@ impl State {
     /// Asserts what must hold of every reachable state.
     pub fn check(&self) {
         let mut used: BTreeMap<NodeId, Resources> = BTreeMap::new();
+        let mut ports = BTreeSet::new();
         for (name, vm) in &self.vms {
             assert_eq!(name, &vm.name, "invariant: a VM is listed under its own name");
             assert!(vm.id.0 <= self.revision.0, "invariant: a VM is not from the future");
@@ -200,6 +209,10 @@ impl State {
             assert_eq!(self.is_unplaced(vm), self.unplaced.contains(name), "invariant: unplaced is complete");
             if let Some((node, epoch)) = vm.assigned {
                 assert_eq!(epoch, vm.epoch, "invariant: an assignment has the newest epoch");
+                assert_eq!(vm.last_host, Some(node), "invariant: an assigned VM's last host is its host");
+                for port in vm.spec.host_ports() {
+                    assert!(ports.insert((node, port)), "invariant: a host's port belongs to one VM");
+                }
                 let sum = used.entry(node).or_default();
                 *sum = sum.plus(vm.spec.resources);
             } else {
@@ -218,7 +231,15 @@ impl State {
         assert!(used.is_empty(), "invariant: VMs are assigned to members only, not to {used:?}");
         self.sessions.check();
         let hosts = self.hosts.iter().map(|(node, host)| {
-            (*node, Host { used: Resources::default(), vms: BTreeMap::new(), ..host.clone() })
+            (
+                *node,
+                Host {
+                    used: Resources::default(),
+                    vms: BTreeMap::new(),
+                    ports: BTreeMap::new(),
+                    ..host.clone()
+                },
+            )
         });
         let head = Self::new(self.cluster, self.settings.clone(), self.revision);
         let again = Self::restore(head, hosts, self.removed.iter().copied(), self.vms.values().cloned());

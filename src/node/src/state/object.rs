@@ -1,13 +1,13 @@
 //! Hosts and VMs as the state holds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::hash::hash_of;
 use crate::command::HostSpec;
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, Revision, VmId};
-use crate::request::VmView;
-use crate::spec::{FailoverPolicy, Phase, Resources, VmName, VmSpec, Wanted};
+use crate::request::{Transition, VmView};
+use crate::spec::{FailoverPolicy, HostPort, Phase, Resources, VmName, VmSpec, Wanted};
 use crate::time::WallMs;
 
 /// A member as a host.
@@ -29,6 +29,8 @@ pub struct Host {
     pub used: Resources,
     /// Its VMs. Derived.
     pub vms: BTreeMap<VmId, VmName>,
+    /// Its ports that VMs have taken. Derived.
+    pub ports: BTreeMap<HostPort, VmName>,
     pub(super) hash: u64,
 }
 
@@ -46,6 +48,7 @@ impl Host {
             set_revision,
             used,
             vms,
+            ports: BTreeMap::new(),
             hash: 0,
         }
     }
@@ -97,11 +100,27 @@ pub struct Vm {
     pub restarts: u32,
     /// The generation that `phase` belongs to.
     pub observed_generation: Generation,
+    /// What its first host has built, by name; every later host runs the same. Void with a new spec.
+    pub artifact: Option<String>,
+    /// The host it was assigned to last; holds its volumes, if it has any.
+    pub last_host: Option<NodeId>,
+    /// Its newest changes of phase, the newest last, at most [`Vm::TRANSITIONS_MAX`].
+    pub transitions: VecDeque<Transition>,
     spec_hash: u64,
     pub(super) hash: u64,
 }
 
+/// The place in the log and the time of what happens to a VM.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) revision: Revision,
+    pub(super) at: WallMs,
+}
+
 impl Vm {
+    /// How many changes of phase are kept.
+    pub const TRANSITIONS_MAX: usize = 16;
+
     /// A new VM, stopped.
     #[must_use]
     pub fn new(id: VmId, name: VmName, spec: Arc<VmSpec>, since: WallMs) -> Self {
@@ -120,9 +139,25 @@ impl Vm {
             since,
             restarts: 0,
             observed_generation: Generation(1),
+            artifact: None,
+            last_host: None,
+            transitions: VecDeque::new(),
             spec_hash,
             hash: 0,
         }
+    }
+
+    /// Takes another spec; what was built for the old one counts no more.
+    pub(super) fn respec(&mut self, spec: Arc<VmSpec>) {
+        self.spec_hash = hash_of(&*spec);
+        self.spec = spec;
+        self.artifact = None;
+    }
+
+    /// The only host it can run on, because its volumes are there.
+    #[must_use]
+    pub fn home(&self) -> Option<NodeId> {
+        self.last_host.filter(|_| self.spec.local_volume)
     }
 
     /// Whether it may leave a lost host.
@@ -147,19 +182,32 @@ impl Vm {
             since: self.since,
             restarts: self.restarts,
             observed_generation: self.observed_generation,
+            artifact: self.artifact.clone(),
+            last_host: self.last_host,
         }
     }
 
-    pub(super) fn stands(&mut self, phase: Phase, reason: impl Into<String>, since: WallMs) {
+    pub(super) fn stands(&mut self, phase: Phase, reason: impl Into<String>, now: Moment) {
         self.phase = phase;
         self.reason = reason.into();
-        self.since = since;
+        self.since = now.at;
+        let host = self.assigned.map(|(node, _)| node);
+        let same = |last: &Transition| (last.phase, &last.reason, last.host) == (phase, &self.reason, host);
+        if self.transitions.back().is_some_and(same) {
+            return;
+        }
+        if self.transitions.len() >= Self::TRANSITIONS_MAX {
+            self.transitions.pop_front();
+        }
+        let Moment { revision, at } = now;
+        self.transitions.push_back(Transition { revision, at, phase, reason: self.reason.clone(), host });
     }
 
     pub(super) fn rehash(&mut self) {
         let wanted =
             (self.generation, self.wanted == Wanted::Running, self.deleting, self.assigned, self.epoch);
         let status = (self.phase, &self.reason, self.since, self.restarts, self.observed_generation);
-        self.hash = hash_of(&("vm", self.id, &self.name, self.spec_hash, wanted, status));
+        let past = (&self.artifact, self.last_host, &self.transitions);
+        self.hash = hash_of(&("vm", self.id, &self.name, self.spec_hash, wanted, status, past));
     }
 }

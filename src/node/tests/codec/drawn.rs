@@ -10,9 +10,11 @@ use blixard_node::ids::{
 };
 use blixard_node::message::{Assignment, Body, Heartbeat, HeartbeatAck, Message, Nonce, SnapshotChunk};
 use blixard_node::request::{
-    ClusterView, Consistency, MemberView, Read, Reply, Request, Response, Role, VmView, Write,
+    ClusterView, Consistency, MemberView, Read, Reply, Request, Response, Role, Transition, VmView, Write,
 };
-use blixard_node::spec::{FailoverPolicy, Labels, Phase, Resources, RestartPolicy, VmName, VmSpec, Wanted};
+use blixard_node::spec::{
+    FailoverPolicy, Labels, Phase, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec, Wanted,
+};
 use blixard_node::time::{Duration, Time, WallMs};
 use proptest::prelude::*;
 
@@ -76,8 +78,15 @@ fn spec() -> impl Strategy<Value = VmSpec> {
     let restart =
         prop::sample::select(vec![RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never]);
     let failover = prop::sample::select(vec![FailoverPolicy::Move, FailoverPolicy::Wait]);
-    (resources(), labels(), restart, failover, any::<bool>(), text(), text()).prop_map(
-        |(resources, requires, restart, failover, local_volume, hypervisor, payload)| VmSpec {
+    let protocol = prop::sample::select(vec![Protocol::Tcp, Protocol::Udp]);
+    let port = (any::<u16>(), any::<u16>(), protocol).prop_map(|(host, guest, protocol)| Port {
+        host,
+        guest,
+        protocol,
+    });
+    let ports = prop::collection::vec(port, 0..3);
+    (resources(), labels(), restart, failover, any::<bool>(), text(), text(), ports).prop_map(
+        |(resources, requires, restart, failover, local_volume, hypervisor, payload, ports)| VmSpec {
             resources,
             requires,
             restart,
@@ -85,6 +94,7 @@ fn spec() -> impl Strategy<Value = VmSpec> {
             local_volume,
             hypervisor,
             payload,
+            ports,
         },
     )
 }
@@ -102,8 +112,15 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 fn report() -> impl Strategy<Value = VmReport> {
-    (run(), generation(), phase(), text(), any::<u32>()).prop_map(
-        |(run, generation, phase, reason, restarts)| VmReport { run, generation, phase, reason, restarts },
+    (run(), generation(), phase(), text(), any::<u32>(), prop::option::of(text())).prop_map(
+        |(run, generation, phase, reason, restarts, artifact)| VmReport {
+            run,
+            generation,
+            phase,
+            reason,
+            restarts,
+            artifact,
+        },
     )
 }
 
@@ -128,12 +145,18 @@ fn write() -> impl Strategy<Value = Write> {
         at().prop_map(|(name, generation)| Write::DeleteVm { name, generation }),
         (node(), any::<bool>()).prop_map(|(node, cordoned)| Write::CordonHost { node, cordoned }),
         node().prop_map(|node| Write::RemoveHost { node }),
+        (at(), spec()).prop_map(|((name, generation), spec)| Write::UpdateVm {
+            name,
+            generation,
+            spec: Arc::new(spec)
+        }),
     ]
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let read = prop_oneof![
         name().prop_map(|name| Read::GetVm { name }),
+        name().prop_map(|name| Read::VmEvents { name }),
         Just(Read::ListVms),
         Just(Read::ClusterStatus)
     ];
@@ -174,15 +197,23 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     (any::<u64>(), action()).prop_map(|(at, action)| Command { at: WallMs(at), action })
 }
 
+fn transition() -> impl Strategy<Value = Transition> {
+    (revision(), any::<u64>(), phase(), text(), prop::option::of(node())).prop_map(
+        |(revision, at, phase, reason, host)| Transition { revision, at: WallMs(at), phase, reason, host },
+    )
+}
+
 fn vm_view() -> impl Strategy<Value = VmView> {
     (
         (any::<u64>(), name(), spec(), generation(), wanted(), any::<bool>()),
         (prop::option::of((node(), epoch())), phase(), text(), any::<u64>(), any::<u32>(), generation()),
+        (prop::option::of(text()), prop::option::of(node())),
     )
         .prop_map(
             |(
                 (id, name, spec, generation, wanted, deleting),
                 (assigned, phase, reason, since, restarts, seen),
+                (artifact, last_host),
             )| {
                 VmView {
                     id: VmId(id),
@@ -197,6 +228,8 @@ fn vm_view() -> impl Strategy<Value = VmView> {
                     since: WallMs(since),
                     restarts,
                     observed_generation: seen,
+                    artifact,
+                    last_host,
                 }
             },
         )
@@ -260,6 +293,8 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
             .prop_map(|(revision, vms)| Response::Vms { revision, vms }),
         cluster_view().prop_map(|view| Response::Cluster(Box::new(view))),
         node().prop_map(|to| Response::Transferring { to }),
+        (revision(), prop::collection::vec(transition(), 0..3))
+            .prop_map(|(revision, events)| Response::Events { revision, events }),
     ]
 }
 
@@ -270,6 +305,7 @@ pub(crate) fn request_error() -> impl Strategy<Value = RequestError> {
         (name(), generation(), generation())
             .prop_map(|(name, expected, actual)| RequestError::GenerationConflict { name, expected, actual }),
         name().prop_map(|name| RequestError::VmDeleting { name }),
+        name().prop_map(|name| RequestError::VmNotStopped { name }),
         (name(), members()).prop_map(|(name, hosts)| RequestError::NoRoom { name, hosts }),
         text().prop_map(|reason| RequestError::BadSpec { reason }),
         any::<u64>().prop_map(|max| RequestError::TooManyVms { max }),
@@ -295,9 +331,16 @@ fn nonce() -> impl Strategy<Value = Nonce> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (run(), name(), generation(), wanted(), spec()).prop_map(|(run, name, generation, wanted, spec)| {
-        Assignment { run, name, generation, wanted, spec: Arc::new(spec) }
-    })
+    (run(), name(), generation(), wanted(), spec(), prop::option::of(text())).prop_map(
+        |(run, name, generation, wanted, spec, artifact)| Assignment {
+            run,
+            name,
+            generation,
+            wanted,
+            spec: Arc::new(spec),
+            artifact,
+        },
+    )
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {

@@ -93,10 +93,12 @@ fn request_kind(request: &Request) -> usize {
             Write::DeleteVm { .. } => 3,
             Write::CordonHost { .. } => 4,
             Write::RemoveHost { .. } => 5,
+            Write::UpdateVm { .. } => 10,
         },
         Request::Read { read, .. } => match read {
             blixard_node::request::Read::GetVm { .. } => 6,
             blixard_node::request::Read::ListVms => 7,
+            blixard_node::request::Read::VmEvents { .. } => 11,
             blixard_node::request::Read::ClusterStatus => 8,
         },
         Request::TransferLeader { .. } => 9,
@@ -110,6 +112,7 @@ fn response_kind(response: &Response) -> usize {
         Response::Vms { .. } => 2,
         Response::Cluster(_) => 3,
         Response::Transferring { .. } => 4,
+        Response::Events { .. } => 5,
     }
 }
 
@@ -132,6 +135,7 @@ fn error_kind(error: &RequestError) -> usize {
         RequestError::NoLeader => 14,
         RequestError::Unknown { .. } => 15,
         RequestError::Overloaded { .. } => 16,
+        RequestError::VmNotStopped { .. } => 17,
     }
 }
 
@@ -146,9 +150,9 @@ fn kinds_drawn<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, kind: fn(
 fn every_variant_is_drawn() {
     assert_eq!(kinds_drawn(drawn::body(), body_kind), (0..12).collect::<Vec<_>>());
     assert_eq!(kinds_drawn(drawn::action(), action_kind), (0..7).collect::<Vec<_>>());
-    assert_eq!(kinds_drawn(drawn::request(), request_kind), (0..10).collect::<Vec<_>>());
-    assert_eq!(kinds_drawn(drawn::response(), response_kind), (0..5).collect::<Vec<_>>());
-    assert_eq!(kinds_drawn(drawn::request_error(), error_kind), (0..17).collect::<Vec<_>>());
+    assert_eq!(kinds_drawn(drawn::request(), request_kind), (0..12).collect::<Vec<_>>());
+    assert_eq!(kinds_drawn(drawn::response(), response_kind), (0..6).collect::<Vec<_>>());
+    assert_eq!(kinds_drawn(drawn::request_error(), error_kind), (0..18).collect::<Vec<_>>());
 }
 
 /// The bytes that protobuf prescribes for raft-rs's `ConfChangeV2`: raft-rs encodes proposals itself.

@@ -77,6 +77,7 @@ pub(crate) fn spec() -> Arc<VmSpec> {
         local_volume: false,
         hypervisor: "simulated".into(),
         payload: String::new(),
+        ports: Vec::new(),
     })
 }
 

@@ -30,6 +30,7 @@ fn vm(name: &str, phase: Phase) -> VmView {
         local_volume: false,
         hypervisor: "process".into(),
         payload: "command = [\"sleep\", \"9\"]\n".into(),
+        ports: Vec::new(),
     };
     VmView {
         id: VmId(12),
@@ -44,6 +45,8 @@ fn vm(name: &str, phase: Phase) -> VmView {
         since: WallMs(NOW - 150_000),
         restarts: 0,
         observed_generation: Generation(3),
+        artifact: None,
+        last_host: None,
     }
 }
 
@@ -52,6 +55,8 @@ fn vms() -> VmList {
         assigned: None,
         reason: "no host has room".into(),
         observed_generation: Generation(2),
+        artifact: None,
+        last_host: None,
         restarts: 4,
         ..vm("a-database-with-a-name", Phase::Pending)
     };

@@ -5,6 +5,9 @@ pub mod api;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod daemon;
+// Needs a real network.
+#[cfg(not(madsim))]
+pub mod discovery;
 pub mod hypervisor;
 pub mod net;
 pub mod supervise;

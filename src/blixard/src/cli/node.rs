@@ -10,11 +10,12 @@ use std::process::ExitCode;
 
 use blixard_node::command::HostSpec;
 use blixard_node::config::{NodeConfig, Settings};
-use blixard_node::ids::NodeId;
+use blixard_node::ids::{ClusterId, NodeId};
 use blixard_node::spec::{Labels, Resources, validate_labels};
 use clap::{Args, ValueEnum};
 
 use crate::daemon::{self, AnyDisk, Config, DataDir, End, HostClock, Parts, Storage};
+use crate::discovery::{self, Candidate, Discovery, Spec};
 use crate::hypervisor::{self, Backends};
 use crate::net::Transport;
 
@@ -24,8 +25,8 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_REFUSED: u8 = 3;
 
 const AFTER_HELP: &str = "\
-With no --peer and an empty data directory it begins a new cluster, with peers it joins theirs; a data directory that has \
-content goes on where it was.
+With neither --peer nor --discover and an empty data directory it begins a new cluster; with peers it joins theirs, and with \
+--discover it waits until it finds a member to join through. A data directory that has content goes on where it was.
 
 Exit codes: 0 ended as asked (SIGTERM, SIGINT), 1 failed, 2 bad arguments, 3 refused by the cluster.";
 
@@ -52,15 +53,26 @@ pub(super) struct NodeArgs {
     /// The address that others reach this member under, if it is another than --bind
     #[arg(long, env = "BLIXARD_ADVERTISE", value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// A member to join through, as ID:HOST:PORT; repeat it or separate several by commas
+    /// A member to join through, as [ID:]HOST:PORT; repeat it or separate several by commas
     #[arg(
         long = "peer",
         env = "BLIXARD_PEER",
-        value_name = "ID:HOST:PORT",
+        value_name = "[ID:]HOST:PORT",
         value_delimiter = ',',
-        value_parser = parse_peer
+        value_parser = discovery::candidate
     )]
-    peers: Vec<(NodeId, String)>,
+    peers: Vec<Candidate>,
+    /// Where to find members: file:PATH, dns:NAME[:PORT] or tailscale[:TAG]; repeat it or separate several by commas
+    #[arg(long, env = "BLIXARD_DISCOVER", value_name = "SOURCE", value_delimiter = ',')]
+    discover: Vec<Spec>,
+    /// Where tailscaled serves its local API, for --discover tailscale
+    #[arg(
+        long,
+        env = "BLIXARD_TAILSCALE_SOCKET",
+        value_name = "PATH",
+        default_value = discovery::TAILSCALE_SOCKET
+    )]
+    tailscale_socket: PathBuf,
     /// Begin a new cluster although there are peers; without effect once the data directory has content
     #[arg(long, env = "BLIXARD_BOOTSTRAP")]
     bootstrap: bool,
@@ -94,17 +106,6 @@ pub(super) struct NodeArgs {
     /// The log's format; it goes to stderr
     #[arg(long, env = "BLIXARD_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-}
-
-fn parse_peer(text: &str) -> Result<(NodeId, String), String> {
-    let rule = || format!("{text:?} is no peer: write ID:HOST:PORT, such as 2:10.0.0.2:7001");
-    let (id, address) = text.split_once(':').ok_or_else(rule)?;
-    let id = id.parse().ok().filter(|id| *id > 0).ok_or_else(rule)?;
-    let (host, port) = address.rsplit_once(':').ok_or_else(rule)?;
-    if host.is_empty() || port.parse::<u16>().is_err() {
-        return Err(rule());
-    }
-    Ok((NodeId(id), address.into()))
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -189,7 +190,7 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         tracing::warn!(%bound, "INSECURE: nothing is encrypted and nobody is authenticated; whoever reaches this port controls the VMs");
     }
     let data_dir = DataDir::open(&data_dir(&args)?).map_err(|error| Failure::failed(error.code(), error))?;
-    let config = config(&args, bound)?;
+    let mut config = config(&args, bound)?;
     tracing::info!(
         id = %config.node.id,
         %bound,
@@ -197,16 +198,66 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "starts"
     );
+    let shutdown = signals().map_err(|error| Failure::failed("BLX-NODE-010", error))?;
+    let mut shutdown = std::pin::pin!(shutdown);
     let (store_dir, storage) = (data_dir.path().to_owned(), args.storage);
+    let mut discovery = discovery(&args, bound);
+    let mut opened = None;
+    if !discovery.is_empty() && !config.bootstrap {
+        let (disk, is_member) = look_into(storage, &store_dir).await?;
+        opened = Some(disk);
+        if !is_member && config.node.peers.is_empty() {
+            let found = tokio::select! {
+                found = discovery.wait() => found,
+                () = &mut shutdown => return Ok(End::Retired),
+            };
+            config.node.peers = found.into_iter().map(|found| (found.node, found.address)).collect();
+        }
+    }
     let hypervisors = hypervisor::Config::new(data_dir.path().join("vms"));
     let parts = Parts {
         clock: HostClock,
-        open_disk: move || AnyDisk::open(storage, &store_dir),
+        open_disk: move || opened.map_or_else(|| AnyDisk::open(storage, &store_dir), Ok),
         open_hypervisor: move |sink| Backends::open(hypervisors, sink),
         transport: Transport::tcp(listener),
     };
-    let shutdown = signals().map_err(|error| Failure::failed("BLX-NODE-010", error))?;
-    daemon::run(config, parts, shutdown).await.map_err(|error| Failure::failed(error.code(), error))
+    let beside = move |node, peers| async move {
+        if !discovery.is_empty() {
+            discovery::fill(discovery, node, peers).await;
+        }
+    };
+    let ended = daemon::run_with(config, parts, beside, shutdown).await;
+    ended.map_err(|error| Failure::failed(error.code(), error))
+}
+
+/// Opens the disk and tells whether it is a member's.
+#[cfg(not(madsim))]
+async fn look_into(storage: Storage, store_dir: &std::path::Path) -> Result<(AnyDisk, bool), Failure> {
+    use blixard_runtime::Disk as _;
+
+    let store_dir = store_dir.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut disk = AnyDisk::open(storage, &store_dir)?;
+        let identity = disk.load()?.identity;
+        Ok((disk, identity.is_some_and(|identity| identity.cluster != ClusterId(0))))
+    });
+    let opened = opened.await.map_err(|error| Failure::failed("BLX-NODE-010", error))?;
+    opened.map_err(|error: blixard_runtime::DiskError| Failure::failed(error.code(), error))
+}
+
+/// What is known of where members are, beyond those with an id and an address.
+fn discovery(args: &NodeArgs, bound: SocketAddr) -> Discovery {
+    let own = [Some(bound.to_string()), args.advertise.clone()];
+    Discovery {
+        me: NodeId(args.id),
+        own_addresses: own.into_iter().flatten().collect(),
+        port: bound.port(),
+        fixed: args.peers.iter().filter(|peer| peer.expected.is_none()).cloned().collect(),
+        specs: args.discover.clone(),
+        tailscale_socket: args.tailscale_socket.clone(),
+        connect: crate::net::connect(),
+        said: discovery::Said::default(),
+    }
 }
 
 /// Done at the first SIGTERM or SIGINT. A second one ends the process at once.
@@ -264,8 +315,10 @@ fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
         labels.insert(format!("hypervisor.{name}"), "true".into());
     }
     validate_labels(&labels).map_err(Failure::usage)?;
-    let mut peers = args.peers.clone();
+    let named = |peer: &Candidate| Some((peer.expected?, peer.address.clone()));
+    let mut peers: Vec<(NodeId, String)> = args.peers.iter().filter_map(named).collect();
     peers.retain(|(peer, _)| *peer != id);
+    let alone = peers.is_empty() && discovery(args, bound).is_empty();
     let advertised = args.advertise.clone().unwrap_or_else(|| bound.to_string());
     if bound.ip().is_unspecified() && args.advertise.is_none() {
         return Err(Failure::usage(format!(
@@ -275,7 +328,7 @@ fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
     }
     let host = HostSpec { address: advertised, capacity: capacity(args), labels };
     Ok(Config {
-        bootstrap: args.bootstrap || peers.is_empty(),
+        bootstrap: args.bootstrap || alone,
         node: NodeConfig::new(id, host, peers),
         settings: Settings::default(),
         seed: random_seed().map_err(|error| Failure::failed("BLX-NODE-010", error))?,
@@ -326,15 +379,6 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn peers_are_ids_with_addresses() {
-        assert_eq!(parse_peer("2:10.0.0.2:7001"), Ok((NodeId(2), "10.0.0.2:7001".into())));
-        assert_eq!(parse_peer("2:[::1]:7001"), Ok((NodeId(2), "[::1]:7001".into())));
-        for wrong in ["10.0.0.2:7001", "0:a:1", "2", "2:a", "2::1", "x:a:1", "2:a:99999"] {
-            assert!(parse_peer(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn listening_beyond_loopback_must_be_asked_for() {

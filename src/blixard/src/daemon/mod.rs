@@ -119,6 +119,27 @@ where
     OpenDisk: FnOnce() -> Result<D, blixard_runtime::DiskError> + Send + 'static,
     OpenHypervisor: FnOnce(Sink) -> std::io::Result<H> + Send + 'static,
 {
+    run_with(config, parts, |_, _| std::future::ready(()), shutdown).await
+}
+
+/// As [`run`], with a task beside the node that may ask it and tell its peers' addresses. It ends with the node.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<C, D, H, OpenDisk, OpenHypervisor, Beside>(
+    config: Config,
+    parts: Parts<C, OpenDisk, OpenHypervisor>,
+    beside: impl FnOnce(NodeHandle, Peers) -> Beside,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<End, DaemonError>
+where
+    C: Clock + Send + 'static,
+    D: Disk + Send + 'static,
+    H: Hypervisor + Send + 'static,
+    OpenDisk: FnOnce() -> Result<D, blixard_runtime::DiskError> + Send + 'static,
+    OpenHypervisor: FnOnce(Sink) -> std::io::Result<H> + Send + 'static,
+    Beside: Future<Output = ()> + Send + 'static,
+{
     let id = config.node.id;
     let own_thread = config.own_thread;
     let mut rng = Rng::new(config.seed, 0);
@@ -134,6 +155,7 @@ where
         let _ = server_stops.await;
     });
 
+    let beside = tokio::spawn(beside(handle.clone(), peers.clone()));
     let (sink, seed) = (handle.sink(), rng.u64());
     let open = move || {
         let disk = open_disk().map_err(Fatal::from)?;
@@ -164,6 +186,7 @@ where
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(SERVER_GRACE, &mut server).await;
     server.abort();
+    beside.abort();
     keeper.abort();
     ended
 }

@@ -96,6 +96,20 @@ impl Peers {
         }
     }
 
+    /// Where a peer is reached, as far as this node knows.
+    #[must_use]
+    pub fn address(&self, peer: NodeId) -> Option<String> {
+        self.table().links.get(&peer).map(|link| link.address.borrow().clone())
+    }
+
+    /// A member was found at another address than the known one. Goes first until the member list changes.
+    pub fn found(&self, peer: NodeId, address: String) {
+        let mut table = self.table();
+        if table.directory.contains_key(&peer) {
+            self.reach(&mut table, peer, address);
+        }
+    }
+
     fn reach(&self, table: &mut Table, peer: NodeId, address: String) {
         if let Some(link) = table.links.get(&peer) {
             link.address.send_if_modified(|known| {
@@ -184,6 +198,18 @@ mod tests {
         assert_eq!(*dial.addresses.borrow(), "new:1", "the list said nothing new of it");
         peers.directory(vec![(NodeId(2), "newer:1".into())]);
         assert_eq!(*dial.addresses.borrow(), "newer:1");
+    }
+
+    #[test]
+    fn where_a_member_was_found_counts_until_the_list_changes() {
+        let (mut peers, mut dials) = unconnected();
+        peers.directory(vec![(NodeId(2), "old:1".into())]);
+        let dial = dials.try_recv().expect("a link is dialled");
+        peers.found(NodeId(2), "new:1".into());
+        assert_eq!(*dial.addresses.borrow(), "new:1");
+        assert_eq!(peers.address(NodeId(2)).as_deref(), Some("new:1"));
+        peers.found(NodeId(3), "c:1".into());
+        assert_eq!(peers.address(NodeId(3)), None, "found, but no member");
     }
 
     #[test]

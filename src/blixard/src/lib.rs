@@ -8,6 +8,7 @@ pub mod daemon;
 // Needs a real network.
 #[cfg(not(madsim))]
 pub mod discovery;
+pub mod doctor;
 pub mod hypervisor;
 pub mod net;
 pub mod supervise;

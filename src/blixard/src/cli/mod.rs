@@ -5,6 +5,7 @@
 mod args;
 mod client;
 mod cluster;
+mod doctor;
 mod error;
 mod node;
 mod output;
@@ -37,6 +38,8 @@ enum Command {
     Vm(args::VmArgs),
     /// Look at and change the cluster's members
     Cluster(args::ClusterArgs),
+    /// Tell what this host can do: hypervisors, what they need, and what is missing
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -57,6 +60,7 @@ pub fn run() -> ExitCode {
             let (client, output, wait) = begin(&args.client);
             block_on(cluster::run(args.command, client, output, wait))
         }
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "blixard", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -190,7 +190,8 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         tracing::warn!(%bound, "INSECURE: nothing is encrypted and nobody is authenticated; whoever reaches this port controls the VMs");
     }
     let data_dir = DataDir::open(&data_dir(&args)?).map_err(|error| Failure::failed(error.code(), error))?;
-    let mut config = config(&args, bound)?;
+    let hypervisors = hypervisor::Config::new(data_dir.path().join("vms"));
+    let mut config = config(&args, bound, &hypervisors)?;
     tracing::info!(
         id = %config.node.id,
         %bound,
@@ -214,7 +215,6 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
             config.node.peers = found.into_iter().map(|found| (found.node, found.address)).collect();
         }
     }
-    let hypervisors = hypervisor::Config::new(data_dir.path().join("vms"));
     let parts = Parts {
         clock: HostClock,
         open_disk: move || opened.map_or_else(|| AnyDisk::open(storage, &store_dir), Ok),
@@ -308,11 +308,20 @@ fn data_dir(args: &NodeArgs) -> Result<PathBuf, Failure> {
     Ok(base.join("blixard").join(name))
 }
 
-fn config(args: &NodeArgs, bound: SocketAddr) -> Result<Config, Failure> {
+fn config(args: &NodeArgs, bound: SocketAddr, hypervisors: &hypervisor::Config) -> Result<Config, Failure> {
     let id = NodeId(args.id);
     let mut labels: Labels = args.labels.iter().cloned().collect();
-    for name in Backends::NAMES {
-        labels.insert(format!("hypervisor.{name}"), "true".into());
+    for probe in Backends::probe(hypervisors) {
+        let name = probe.name;
+        match probe.result {
+            Ok(details) => {
+                tracing::info!(name, details, "hypervisor");
+                labels.insert(format!("hypervisor.{name}"), "true".into());
+            }
+            Err(reason) => {
+                tracing::info!(name, reason, "no such hypervisor on this host; see `blixard doctor`")
+            }
+        }
     }
     validate_labels(&labels).map_err(Failure::usage)?;
     let named = |peer: &Candidate| Some((peer.expected?, peer.address.clone()));

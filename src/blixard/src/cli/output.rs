@@ -84,7 +84,7 @@ impl Output {
         }
     }
 
-    fn new_table(self, header: &[&str]) -> Table {
+    pub(super) fn new_table(self, header: &[&str]) -> Table {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(header.iter().map(|title| self.cell(*title, None, true)));
@@ -96,7 +96,7 @@ impl Output {
         table
     }
 
-    fn cell(self, text: impl Into<String>, color: Option<Color>, bold: bool) -> Cell {
+    pub(super) fn cell(self, text: impl Into<String>, color: Option<Color>, bold: bool) -> Cell {
         let mut cell = Cell::new(text.into());
         if self.color {
             if let Some(color) = color {
@@ -272,7 +272,7 @@ fn span(ms: u64) -> String {
 }
 
 /// A table without the blanks before its first and after its last column.
-fn trimmed(table: &Table) -> String {
+pub(super) fn trimmed(table: &Table) -> String {
     table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
 }
 

@@ -21,6 +21,7 @@ use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmSpe
 use toml::de::{DeTable, DeValue};
 
 use crate::hypervisor::process::ProcessSpec;
+use crate::hypervisor::qemu::QemuSpec;
 
 /// What is wrong with a VM file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,13 +218,16 @@ impl Reader<'_> {
         })?;
         let content = values.get(&name).and_then(|value| value.as_table()).cloned().unwrap_or_default();
         let payload = content.to_string();
-        if name == "process" {
-            ProcessSpec::parse(&payload).map_err(|reason| {
-                let reason = reason.trim_end();
-                let reason = reason.rsplit('\n').next().unwrap_or(reason);
-                self.error(&found.at, format!("[process] cannot be taken: {reason}"))
-            })?;
-        }
+        let parsed = match name.as_str() {
+            "process" => ProcessSpec::parse(&payload).map(|_| ()),
+            "qemu" => QemuSpec::parse(&payload).map(|_| ()),
+            _ => Ok(()),
+        };
+        parsed.map_err(|reason| {
+            let reason = reason.trim_end();
+            let reason = reason.rsplit('\n').next().unwrap_or(reason);
+            self.error(&found.at, format!("[{name}] cannot be taken: {reason}"))
+        })?;
         Ok((name, payload))
     }
 

@@ -13,6 +13,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The name that [`VmSpec::hypervisor`] gives it.
     fn name(&self) -> &'static str;
 
+    /// What this host can do with it, for people; or why it cannot. Takes seconds at most.
+    ///
+    /// # Errors
+    /// What is missing, and how to mend it.
+    fn probe(&self) -> Result<String, String>;
+
     /// Builds or fetches what the VM needs. May block for minutes; is called on a thread for such things. Called again
     /// for the same VM it finds its work done.
     ///
@@ -25,4 +31,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`HypervisorError::Prepare`] when the spec makes no sense, or was not prepared.
     fn plan(&self, name: &VmName, spec: &VmSpec) -> Result<Plan, HypervisorError>;
+
+    /// Removes what [`Backend::prepare`] keeps for the VM. Called when no run of it is alive.
+    ///
+    /// # Errors
+    /// What cannot be removed.
+    fn purge(&self, _name: &VmName) -> Result<(), String> {
+        Ok(())
+    }
 }

@@ -151,8 +151,7 @@ impl Host {
             }
             HypervisorRequest::Pause { .. } => self.done(op, Err(unsupported("pause a VM"))),
             HypervisorRequest::Resume { .. } => self.done(op, Err(unsupported("resume a VM"))),
-            // No backend here keeps anything.
-            HypervisorRequest::Purge { .. } => self.done(op, Ok(Done::Purged)),
+            HypervisorRequest::Purge { run, name, spec } => self.purge(op, run, &name, &spec),
             HypervisorRequest::List => self.lists.push(op),
         }
     }
@@ -241,6 +240,18 @@ impl Host {
                 self.done(op, Ok(Done::Stopped));
             }
         }
+    }
+
+    fn purge(&self, op: OpId, run: Run, name: &VmName, spec: &VmSpec) {
+        if let Some(live) = self.live.get(&run.vm) {
+            let epoch = live.run.epoch;
+            return self.done(op, Err(HypervisorError::AlreadyRunning { epoch }));
+        }
+        let backend = self.backends.iter().find(|backend| backend.name() == spec.hypervisor);
+        // A backend that this program does not know has left nothing here.
+        let purged = backend.map_or(Ok(()), |backend| backend.purge(name));
+        let uncertain = |reason| HypervisorError::Uncertain { reason };
+        self.done(op, purged.map(|()| Done::Purged).map_err(uncertain));
     }
 
     /// The agent knows that this run is over: its exit is not told again.

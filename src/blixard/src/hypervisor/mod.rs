@@ -13,8 +13,10 @@ pub mod backend;
 mod host;
 mod live;
 pub mod process;
+pub mod qemu;
 pub mod run_dir;
 mod sweep;
+pub mod tool;
 pub mod wire;
 
 use std::fmt;
@@ -22,8 +24,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use blixard_node::hypervisor::{HypervisorError, HypervisorRequest};
 use blixard_node::ids::OpId;
@@ -33,6 +36,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use backend::Backend;
 use host::Host;
 use process::Process;
+use qemu::Qemu;
 use run_dir::StateDir;
 
 /// Where completions and events go. Called from several threads; must not block for long.
@@ -40,6 +44,18 @@ pub type Sink = Arc<dyn Fn(Input) + Send + Sync>;
 
 /// The most operations that wait for the host's thread. One more is refused.
 const QUEUE_LEN_MAX: usize = 8_192;
+
+/// How long the probes may take altogether.
+const PROBE_PATIENCE: Duration = Duration::from_secs(6);
+
+/// What a backend can do on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The backend's name.
+    pub name: &'static str,
+    /// Details for people; or why this host cannot run it, and how to mend that.
+    pub result: Result<String, String>,
+}
 
 /// What the hypervisors of a host are told.
 #[derive(Clone, Debug)]
@@ -72,8 +88,34 @@ impl fmt::Debug for Backends {
 }
 
 impl Backends {
-    /// The names of the backends, for the host's `hypervisor.NAME` labels.
-    pub const NAMES: &'static [&'static str] = &["process"];
+    /// All backends that this program knows, whether or not this host can run them.
+    fn all(config: &Config) -> Vec<Box<dyn Backend>> {
+        vec![Box::new(Process), Box::new(Qemu::new(&config.state_dir))]
+    }
+
+    /// What each backend can do on this host, or why it cannot. Asks all of them at once, and none for longer than
+    /// [`PROBE_PATIENCE`].
+    #[must_use]
+    pub fn probe(config: &Config) -> Vec<Probe> {
+        let asked: Vec<_> = Self::all(config)
+            .into_iter()
+            .map(|backend| {
+                let name = backend.name();
+                let (sender, receiver) = channel();
+                thread::spawn(move || {
+                    let _ = sender.send(backend.probe());
+                });
+                (name, receiver)
+            })
+            .collect();
+        let until = Instant::now() + PROBE_PATIENCE;
+        let answer = |(name, receiver): (_, Receiver<_>)| {
+            let left = until.saturating_duration_since(Instant::now());
+            let result = receiver.recv_timeout(left);
+            Probe { name, result: result.unwrap_or_else(|_| Err("it did not answer in time".into())) }
+        };
+        asked.into_iter().map(answer).collect()
+    }
 
     /// Adopts what runs in the state folder and begins to take operations. Exits that nobody has asked for since they
     /// happened go to `sink` first of all, also those of earlier daemons' times; they come again at each opening until
@@ -82,7 +124,8 @@ impl Backends {
     /// # Errors
     /// When the state folder cannot be used.
     pub fn open(config: Config, sink: Sink) -> io::Result<Self> {
-        Self::with(config, sink, vec![Box::new(Process)])
+        let backends = Self::all(&config);
+        Self::with(config, sink, backends)
     }
 
     /// As [`Backends::open`], with backends of the caller's choice.

@@ -11,9 +11,7 @@ use serde::Deserialize;
 
 use super::backend::Backend;
 use super::run_dir::Plan;
-
-/// Where programs are looked for unless `env` says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+use super::tool::PATH;
 
 /// The payload of a VM with `hypervisor = "process"`, as TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -60,6 +58,10 @@ pub struct Process;
 impl Backend for Process {
     fn name(&self) -> &'static str {
         "process"
+    }
+
+    fn probe(&self) -> Result<String, String> {
+        Ok("runs any program; isolates nothing".into())
     }
 
     fn prepare(&self, name: &VmName, spec: &VmSpec) -> Result<(), HypervisorError> {

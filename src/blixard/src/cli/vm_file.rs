@@ -322,9 +322,7 @@ mod tests {
         check(
             "name = 'web'\nvcpus = 2\nmemory = '2GiB'\nhypervisor = 'process'\nrestart = 'never'\nfailover = 'wait'\n\
              local_volume = true\n[requires]\nzone = 'a'\n[process]\ncommand = ['sleep', '9']\nenv = { A = 'b' }\n",
-            expect![[
-                r#"VmFile { name: Some("web"), spec: VmSpec { resources: Resources { vcpus: 2, memory_mib: 2048 }, requires: {"zone": "a"}, restart: Never, failover: Wait, local_volume: true, hypervisor: "process", payload: "command = [\"sleep\", \"9\"]\n\n[env]\nA = \"b\"\n" } }"#
-            ]],
+            expect![[r#"VmFile { name: Some("web"), spec: VmSpec { resources: Resources { vcpus: 2, memory_mib: 2048 }, requires: {"zone": "a"}, restart: Never, failover: Wait, local_volume: true, hypervisor: "process", payload: "command = [\"sleep\", \"9\"]\n\n[env]\nA = \"b\"\n", ports: [] } }"#]],
         );
     }
 
@@ -332,9 +330,7 @@ mod tests {
     fn a_short_file() {
         check(
             "memory = 64\nprocess.command = ['true']",
-            expect![[
-                r#"VmFile { name: None, spec: VmSpec { resources: Resources { vcpus: 1, memory_mib: 64 }, requires: {}, restart: Always, failover: Move, local_volume: false, hypervisor: "process", payload: "command = [\"true\"]\n" } }"#
-            ]],
+            expect![[r#"VmFile { name: None, spec: VmSpec { resources: Resources { vcpus: 1, memory_mib: 64 }, requires: {}, restart: Always, failover: Move, local_volume: false, hypervisor: "process", payload: "command = [\"true\"]\n", ports: [] } }"#]],
         );
     }
 

@@ -8,6 +8,17 @@ use blixard_node::spec::{VmName, VmSpec};
 
 use super::run_dir::Plan;
 
+/// A VM as its backend is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The VM's name.
+    pub name: &'a VmName,
+    /// What it is made of.
+    pub spec: &'a VmSpec,
+    /// What all its hosts run, as the first one's [`Backend::prepare`] named it; none while nobody has built anything.
+    pub artifact: Option<&'a str>,
+}
+
 /// One kind of hypervisor.
 pub trait Backend: Send + Sync + 'static {
     /// The name that [`VmSpec::hypervisor`] gives it.
@@ -20,17 +31,18 @@ pub trait Backend: Send + Sync + 'static {
     fn probe(&self) -> Result<String, String>;
 
     /// Builds or fetches what the VM needs. May block for minutes; is called on a thread for such things. Called again
-    /// for the same VM it finds its work done.
+    /// for the same VM it finds its work done. Returns the name of what it built, if it builds anything: the same as
+    /// [`Job::artifact`] when there is one.
     ///
     /// # Errors
     /// [`HypervisorError::Prepare`] with what the user can mend.
-    fn prepare(&self, name: &VmName, spec: &VmSpec) -> Result<(), HypervisorError>;
+    fn prepare(&self, job: Job<'_>) -> Result<Option<String>, HypervisorError>;
 
     /// What the supervisor runs. Must not block.
     ///
     /// # Errors
     /// [`HypervisorError::Prepare`] when the spec makes no sense, or was not prepared.
-    fn plan(&self, name: &VmName, spec: &VmSpec) -> Result<Plan, HypervisorError>;
+    fn plan(&self, job: Job<'_>) -> Result<Plan, HypervisorError>;
 
     /// Removes what [`Backend::prepare`] keeps for the VM. Called when no run of it is alive.
     ///

@@ -22,7 +22,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use tracing::{info, warn};
 
 use super::Sink;
-use super::backend::Backend;
+use super::backend::{Backend, Job};
 use super::live::{Live, MS};
 use super::run_dir::{FORMAT, Record, RunDir, StateDir};
 use super::sweep::sweep;
@@ -41,7 +41,7 @@ const RETRY: u64 = 20 * MS;
 /// Builds under way at a time.
 const PREPARE_THREADS: usize = 2;
 
-type Preparation = (OpId, VmName, Arc<VmSpec>);
+type Preparation = (OpId, VmName, Arc<VmSpec>, Option<String>);
 
 /// See the module.
 pub(super) struct Host {
@@ -128,12 +128,13 @@ impl Host {
 
     fn take(&mut self, op: OpId, request: HypervisorRequest) {
         match request {
-            HypervisorRequest::Prepare { name, spec, .. } => {
+            HypervisorRequest::Prepare { name, spec, artifact, .. } => {
                 // Fails only when all its threads have panicked; then the completion is lost, as it may be.
-                let _ = self.preparations.send((op, name, spec));
+                let _ = self.preparations.send((op, name, spec, artifact));
             }
-            HypervisorRequest::Start { run, name, spec, deadline, .. } => {
-                if let Err(error) = self.start(op, run, &name, &spec, deadline) {
+            HypervisorRequest::Start { run, name, spec, artifact, deadline } => {
+                let job = Job { name: &name, spec: &spec, artifact: artifact.as_deref() };
+                if let Err(error) = self.start(op, run, job, deadline) {
                     self.done(op, Err(error));
                 }
             }
@@ -156,20 +157,14 @@ impl Host {
         }
     }
 
-    fn start(
-        &mut self,
-        op: OpId,
-        run: Run,
-        name: &VmName,
-        spec: &VmSpec,
-        deadline: Time,
-    ) -> Result<(), HypervisorError> {
+    fn start(&mut self, op: OpId, run: Run, job: Job<'_>, deadline: Time) -> Result<(), HypervisorError> {
+        let Job { name, spec, .. } = job;
         if let Some(live) = self.live.get(&run.vm) {
             return Err(HypervisorError::AlreadyRunning { epoch: live.run.epoch });
         }
         let backend = self.backends.iter().find(|backend| backend.name() == spec.hypervisor);
         let backend = backend.ok_or_else(|| HypervisorError::NoBackend { name: spec.hypervisor.clone() })?;
-        let plan = backend.plan(name, spec)?;
+        let plan = backend.plan(job)?;
         let failed =
             |what: &str, error: io::Error| HypervisorError::Start { reason: format!("{what}: {error}") };
         let lock = self.state.try_lock(run).map_err(|error| failed("its lock cannot be used", error))?;
@@ -484,13 +479,14 @@ fn spawn_preparers(backends: &Arc<[Box<dyn Backend>]>, sink: &Sink) -> io::Resul
         thread::Builder::new().name("prepare".into()).spawn(move || {
             loop {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((op, name, spec)) = next else {
+                let Ok((op, name, spec, artifact)) = next else {
                     return;
                 };
                 let backend = backends.iter().find(|backend| backend.name() == spec.hypervisor);
                 let result = match backend {
                     Some(backend) => {
-                        backend.prepare(&name, &spec).map(|()| Done::Prepared { artifact: None })
+                        let job = Job { name: &name, spec: &spec, artifact: artifact.as_deref() };
+                        backend.prepare(job).map(|artifact| Done::Prepared { artifact })
                     }
                     None => Err(HypervisorError::NoBackend { name: spec.hypervisor.clone() }),
                 };

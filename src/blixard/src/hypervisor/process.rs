@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use blixard_node::hypervisor::HypervisorError;
-use blixard_node::spec::{VmName, VmSpec};
 use serde::Deserialize;
 
-use super::backend::Backend;
+use super::backend::{Backend, Job};
 use super::run_dir::Plan;
 use super::tool::PATH;
 
@@ -64,16 +63,18 @@ impl Backend for Process {
         Ok("runs any program; isolates nothing".into())
     }
 
-    fn prepare(&self, name: &VmName, spec: &VmSpec) -> Result<(), HypervisorError> {
-        self.plan(name, spec).map(|_| ())
+    fn prepare(&self, job: Job<'_>) -> Result<Option<String>, HypervisorError> {
+        self.plan(job).map(|_| None)
     }
 
-    fn plan(&self, name: &VmName, spec: &VmSpec) -> Result<Plan, HypervisorError> {
-        let spec = ProcessSpec::parse(&spec.payload).map_err(|reason| HypervisorError::Prepare { reason })?;
+    fn plan(&self, job: Job<'_>) -> Result<Plan, HypervisorError> {
+        let spec =
+            ProcessSpec::parse(&job.spec.payload).map_err(|reason| HypervisorError::Prepare { reason })?;
         let mut env = spec.env;
         env.entry("PATH".into()).or_insert_with(|| PATH.into());
-        env.entry("BLIXARD_VM".into()).or_insert_with(|| name.to_string());
-        Ok(Plan { command: spec.command, env, workdir: spec.workdir.unwrap_or_else(|| "/".into()) })
+        env.entry("BLIXARD_VM".into()).or_insert_with(|| job.name.to_string());
+        let workdir = spec.workdir.unwrap_or_else(|| "/".into());
+        Ok(Plan { command: spec.command, env, workdir, ..Plan::default() })
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Record {
 }
 
 /// What a backend wants a supervisor to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Program and arguments; not empty.
     pub command: Vec<String>,
@@ -58,6 +58,42 @@ pub struct Plan {
     pub env: BTreeMap<String, String>,
     /// Where it runs.
     pub workdir: PathBuf,
+    /// How it is asked for more than signals can say.
+    #[serde(default)]
+    pub control: Control,
+    /// Commands run to their ends, one after the other, before `command`; one that fails is a failed start. `after` is run then, too.
+    #[serde(default)]
+    pub before: Vec<Vec<String>>,
+    /// Commands that run beside `command` and are started before it; they die with it.
+    #[serde(default)]
+    pub beside: Vec<Vec<String>>,
+    /// Commands run to their ends when all else is dead, whatever it died of; each is killed after a few seconds.
+    #[serde(default)]
+    pub after: Vec<Vec<String>>,
+}
+
+/// How a supervisor talks to the program that it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// By signals to its process group.
+    #[default]
+    Signals,
+    /// By QEMU's QMP.
+    Qmp {
+        /// Where the program listens; none when it is handed its end of a socket as open file 3.
+        listens_at: Option<PathBuf>,
+    },
+    /// By cloud-hypervisor's REST API.
+    CloudHypervisor {
+        /// The Unix socket at which the program listens.
+        listens_at: PathBuf,
+    },
+    /// By another program, which asks the guest to power off.
+    Command {
+        /// Program and arguments; not empty.
+        shutdown: Vec<String>,
+    },
 }
 
 /// The variable that carries [`Record::token`].
@@ -231,6 +267,13 @@ impl RunDir {
         self.path.join("output")
     }
 
+    /// Where the supervisor lets the VM's serial console be read and written: a `SOCK_STREAM` socket. Whoever connects gets the
+    /// newest output first, then what comes; what it writes goes to the guest.
+    #[must_use]
+    pub fn console(&self) -> PathBuf {
+        self.path.join("console")
+    }
+
     /// What the supervisor printed.
     #[must_use]
     pub fn supervisor_output(&self) -> PathBuf {
@@ -291,7 +334,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
         let dir = state.attempt(RUN, "0123456789abcdef");
-        let plan = Plan { command: vec!["true".into()], env: BTreeMap::new(), workdir: "/".into() };
+        let plan = Plan { command: vec!["true".into()], workdir: "/".into(), ..Plan::default() };
         let record = Record {
             format: FORMAT,
             run: RUN.into(),

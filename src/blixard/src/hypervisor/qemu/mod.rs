@@ -17,7 +17,7 @@ use blixard_node::spec::{VmName, VmSpec};
 pub use accel::{Accel, probe_kvm};
 pub use spec::{AccelChoice, Disk, Format, Network, QemuSpec, Size};
 
-use super::backend::Backend;
+use super::backend::{Backend, Job};
 use super::run_dir::Plan;
 use super::tool;
 use command::Machine;
@@ -121,16 +121,16 @@ impl Backend for Qemu {
         }
     }
 
-    fn prepare(&self, name: &VmName, spec: &VmSpec) -> Result<(), HypervisorError> {
+    fn prepare(&self, Job { name, spec, .. }: Job<'_>) -> Result<Option<String>, HypervisorError> {
         let prepare = || {
             let (program, qemu) = self.check(name, spec)?;
             self.accel(qemu.accel, &program)?;
             qemu.disks.iter().try_for_each(|disk| disk::prepare(&self.folder(name), disk))
         };
-        prepare().map_err(|reason| HypervisorError::Prepare { reason })
+        prepare().map(|()| None).map_err(|reason| HypervisorError::Prepare { reason })
     }
 
-    fn plan(&self, name: &VmName, spec: &VmSpec) -> Result<Plan, HypervisorError> {
+    fn plan(&self, Job { name, spec, .. }: Job<'_>) -> Result<Plan, HypervisorError> {
         let plan = || {
             let (program, qemu) = self.check(name, spec)?;
             let volumes = self.folder(name);
@@ -157,7 +157,7 @@ impl Backend for Qemu {
                 ("PATH".to_owned(), tool::PATH.to_owned()),
                 ("BLIXARD_VM".to_owned(), name.to_string()),
             ]);
-            Ok(Plan { command: machine.command(false), env, workdir: "/".into() })
+            Ok(Plan { command: machine.command(false), env, workdir: "/".into(), ..Plan::default() })
         };
         plan().map_err(|reason| HypervisorError::Prepare { reason })
     }

@@ -20,6 +20,7 @@ use std::ops::Range;
 use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmSpec};
 use toml::de::{DeTable, DeValue};
 
+use crate::hypervisor::microvm_nix::NixSpec;
 use crate::hypervisor::process::ProcessSpec;
 use crate::hypervisor::qemu::QemuSpec;
 
@@ -221,6 +222,7 @@ impl Reader<'_> {
         let parsed = match name.as_str() {
             "process" => ProcessSpec::parse(&payload).map(|_| ()),
             "qemu" => QemuSpec::parse(&payload).map(|_| ()),
+            "microvm-nix" => NixSpec::parse(&payload).map(|_| ()),
             _ => Ok(()),
         };
         parsed.map_err(|reason| {
@@ -322,7 +324,9 @@ mod tests {
         check(
             "name = 'web'\nvcpus = 2\nmemory = '2GiB'\nhypervisor = 'process'\nrestart = 'never'\nfailover = 'wait'\n\
              local_volume = true\n[requires]\nzone = 'a'\n[process]\ncommand = ['sleep', '9']\nenv = { A = 'b' }\n",
-            expect![[r#"VmFile { name: Some("web"), spec: VmSpec { resources: Resources { vcpus: 2, memory_mib: 2048 }, requires: {"zone": "a"}, restart: Never, failover: Wait, local_volume: true, hypervisor: "process", payload: "command = [\"sleep\", \"9\"]\n\n[env]\nA = \"b\"\n", ports: [] } }"#]],
+            expect![[
+                r#"VmFile { name: Some("web"), spec: VmSpec { resources: Resources { vcpus: 2, memory_mib: 2048 }, requires: {"zone": "a"}, restart: Never, failover: Wait, local_volume: true, hypervisor: "process", payload: "command = [\"sleep\", \"9\"]\n\n[env]\nA = \"b\"\n", ports: [] } }"#
+            ]],
         );
     }
 
@@ -330,7 +334,9 @@ mod tests {
     fn a_short_file() {
         check(
             "memory = 64\nprocess.command = ['true']",
-            expect![[r#"VmFile { name: None, spec: VmSpec { resources: Resources { vcpus: 1, memory_mib: 64 }, requires: {}, restart: Always, failover: Move, local_volume: false, hypervisor: "process", payload: "command = [\"true\"]\n", ports: [] } }"#]],
+            expect![[
+                r#"VmFile { name: None, spec: VmSpec { resources: Resources { vcpus: 1, memory_mib: 64 }, requires: {}, restart: Always, failover: Move, local_volume: false, hypervisor: "process", payload: "command = [\"true\"]\n", ports: [] } }"#
+            ]],
         );
     }
 

@@ -12,6 +12,7 @@
 pub mod backend;
 mod host;
 mod live;
+pub mod microvm_nix;
 pub mod process;
 pub mod qemu;
 pub mod run_dir;

@@ -17,10 +17,12 @@ use blixard_node::input::Input;
 use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
 use blixard_node::time::{Duration, Time};
 use blixard_runtime::Hypervisor;
-use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance};
+use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance_part};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
+/// Shares of the conformance suite that run at once.
+const PARTS: usize = 4;
 const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
 const NONE: [i32; 0] = [];
 
@@ -133,15 +135,20 @@ impl Host {
     }
 
     fn assert_nothing_left(&self) {
-        eventually("no process, socket or lock is left", || {
-            let state = Self::config(self.folder.path()).state_dir;
-            let locks = fs::read_dir(state.join("locks")).unwrap().count();
-            let sockets = fs::read_dir(state.join("runs"))
-                .unwrap()
-                .filter(|dir| dir.as_ref().unwrap().path().join("socket").exists())
-                .count();
-            self.guests().is_empty() && self.supervisors().is_empty() && locks == 0 && sockets == 0
-        });
+        eventually("no process, socket or lock is left", || self.rest().is_empty());
+    }
+
+    /// What is left of the VMs: processes, sockets, locks.
+    fn rest(&self) -> Vec<String> {
+        let state = Self::config(self.folder.path()).state_dir;
+        let paths = |folder: &str| {
+            let entries = fs::read_dir(state.join(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+        };
+        let sockets = paths("runs").into_iter().map(|dir| dir.join("socket")).filter(|path| path.exists());
+        let files = paths("locks").into_iter().chain(sockets).map(|path| path.display().to_string());
+        let processes = self.guests().into_iter().chain(self.supervisors());
+        files.chain(processes.map(|pid| format!("process {pid}"))).collect()
     }
 }
 
@@ -219,12 +226,24 @@ impl Bench for Host {
 
     fn spec(&self, guest: Guest) -> Option<VmSpec> {
         Some(match guest {
-            Guest::Obedient => self.shell("sleep 1000 & wait"),
+            Guest::Obedient => self.shell("while sleep 0.1; do echo tick; done"),
             Guest::Deaf => self.shell("trap \"\" TERM; sleep 1000 & wait; sleep 1000"),
             Guest::PowersOff => self.shell("sleep 0.3"),
             Guest::Crashes => self.shell("sleep 0.3; exit 3"),
             Guest::Broken => VmSpec { payload: "command = ['/no/such/program']".into(), ..self.shell("") },
         })
+    }
+
+    fn can_pause(&self) -> bool {
+        false
+    }
+
+    fn words(&self, guest: Guest) -> &'static str {
+        match guest {
+            Guest::PowersOff => "exit status 0",
+            Guest::Crashes => "exit status 3",
+            _ => "",
+        }
     }
 
     fn agent_dies(&mut self) {
@@ -251,11 +270,31 @@ impl Bench for Host {
             .collect::<Vec<_>>()
             .is_empty()
     }
+
+    fn work_done(&mut self, run: Run) -> Option<u64> {
+        let prefix = format!("{}.{}.", run.vm, run.epoch);
+        let runs = fs::read_dir(Self::config(self.folder.path()).state_dir.join("runs")).unwrap().flatten();
+        let mut of_run = runs.filter(|dir| dir.file_name().to_string_lossy().starts_with(&prefix));
+        let output = fs::read_to_string(of_run.next()?.path().join("output")).ok()?;
+        Some(output.lines().count() as u64)
+    }
+
+    fn left(&mut self) -> Vec<String> {
+        self.rest()
+    }
+
+    fn kept(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 #[test]
 fn conforms() {
-    conformance(|_| Host::new());
+    std::thread::scope(|scope| {
+        for part in 0..PARTS {
+            scope.spawn(move || conformance_part(part, PARTS, |_| Host::new()));
+        }
+    });
 }
 
 #[test]

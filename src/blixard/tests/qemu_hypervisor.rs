@@ -19,10 +19,12 @@ use blixard_node::input::Input;
 use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
 use blixard_node::time::{Duration, Time};
 use blixard_runtime::Hypervisor;
-use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance};
+use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance_part};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+/// Shares of the conformance suite that run at once.
+const PARTS: usize = 4;
 const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
 const LEASE: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(20);
@@ -138,7 +140,7 @@ impl Host {
     }
 
     /// What is left of the VMs: processes, sockets, locks.
-    fn left(&self) -> Vec<String> {
+    fn rest(&self) -> Vec<String> {
         let folder = self.folder.path().display().to_string();
         let living = processes(|_, cmdline| cmdline.contains(&folder));
         let mut left: Vec<String> = living.into_iter().map(|pid| format!("process {pid}")).collect();
@@ -153,7 +155,7 @@ impl Host {
     }
 
     fn assert_nothing_left(&self) {
-        eventually("no process, socket or lock is left", || self.left().is_empty());
+        eventually("no process, socket or lock is left", || self.rest().is_empty());
     }
 }
 
@@ -230,13 +232,17 @@ impl Bench for Host {
 
     fn spec(&self, guest: Guest) -> Option<VmSpec> {
         match guest {
-            Guest::Obedient => Some(self.vm("", "")),
+            Guest::Obedient => Some(self.vm("", "disks = [{ volume = 'data', size = '1MiB' }]")),
             Guest::PowersOff => Some(self.vm("do=p", "")),
             Guest::Broken => Some(self.vm("", "initrd = '/no/such/initrd'")),
             Guest::Crashes => Some(self.vm("do=k", "")),
             // A stop ends QEMU itself, whatever the guest does.
             Guest::Deaf => None,
         }
+    }
+
+    fn can_pause(&self) -> bool {
+        false
     }
 
     fn agent_dies(&mut self) {
@@ -260,6 +266,24 @@ impl Bench for Host {
         let of_run = |environ: &str| tokens.iter().any(|token| environ.contains(token.as_str()));
         !processes(|environ, cmdline| cmdline.contains("qemu-system") && of_run(environ)).is_empty()
     }
+
+    fn work_done(&mut self, run: Run) -> Option<u64> {
+        let prefix = format!("{}.{}.", run.vm, run.epoch);
+        let runs = fs::read_dir(self.state().join("runs")).unwrap().flatten();
+        let mut of_run = runs.filter(|dir| dir.file_name().to_string_lossy().starts_with(&prefix));
+        let output = fs::read_to_string(of_run.next()?.path().join("output")).ok()?;
+        Some(output.lines().filter(|line| line.starts_with("GUEST-TICK")).count() as u64)
+    }
+
+    fn left(&mut self) -> Vec<String> {
+        self.rest()
+    }
+
+    fn kept(&mut self) -> Vec<String> {
+        let volumes = fs::read_dir(self.state().join("volumes")).into_iter().flatten().flatten();
+        let files = volumes.flat_map(|vm| fs::read_dir(vm.path()).unwrap().flatten());
+        files.map(|file| file.path().display().to_string()).collect()
+    }
 }
 
 #[test]
@@ -267,7 +291,11 @@ fn conforms() {
     if is_skipped() {
         return;
     }
-    conformance(|_| Host::new());
+    std::thread::scope(|scope| {
+        for part in 0..PARTS {
+            scope.spawn(move || conformance_part(part, PARTS, |_| Host::new()));
+        }
+    });
 }
 
 #[test]

@@ -7,14 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
 use blixard_node::ids::{OpId, VmId};
 use blixard_node::input::Input;
-use blixard_node::spec::{VmName, VmSpec};
 use blixard_node::time::{Duration, Time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -23,6 +21,7 @@ use tracing::{info, warn};
 
 use super::Sink;
 use super::backend::{Backend, Job};
+use super::builders::{Builders, Kind, Task};
 use super::live::{Live, MS};
 use super::run_dir::{FORMAT, Record, RunDir, StateDir};
 use super::sweep::sweep;
@@ -37,11 +36,6 @@ const ADOPTION: u64 = 2_000 * MS;
 
 /// How often what could not be done is tried again.
 const RETRY: u64 = 20 * MS;
-
-/// Builds under way at a time.
-const PREPARE_THREADS: usize = 2;
-
-type Preparation = (OpId, VmName, Arc<VmSpec>, Option<String>);
 
 /// See the module.
 pub(super) struct Host {
@@ -58,7 +52,7 @@ pub(super) struct Host {
     zombies: BTreeSet<i32>,
     lists: Vec<OpId>,
     adopted_by: u64,
-    preparations: Sender<Preparation>,
+    builders: Builders,
 }
 
 impl Host {
@@ -70,7 +64,7 @@ impl Host {
     ) -> io::Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         let backends: Arc<[Box<dyn Backend>]> = backends.into();
-        let preparations = spawn_preparers(&backends, &sink)?;
+        let builders = Builders::spawn(&backends, &sink)?;
         let mut host = Self {
             state,
             program,
@@ -82,7 +76,7 @@ impl Host {
             zombies: BTreeSet::new(),
             lists: Vec::new(),
             adopted_by: boot_time() + ADOPTION,
-            preparations,
+            builders,
         };
         host.adopt()?;
         Ok(host)
@@ -129,8 +123,7 @@ impl Host {
     fn take(&mut self, op: OpId, request: HypervisorRequest) {
         match request {
             HypervisorRequest::Prepare { name, spec, artifact, .. } => {
-                // Fails only when all its threads have panicked; then the completion is lost, as it may be.
-                let _ = self.preparations.send((op, name, spec, artifact));
+                self.builders.submit(Task { op, kind: Kind::Prepare, name, spec, artifact });
             }
             HypervisorRequest::Start { run, name, spec, artifact, deadline } => {
                 let job = Job { name: &name, spec: &spec, artifact: artifact.as_deref() };
@@ -152,7 +145,13 @@ impl Host {
             }
             HypervisorRequest::Pause { .. } => self.done(op, Err(unsupported("pause a VM"))),
             HypervisorRequest::Resume { .. } => self.done(op, Err(unsupported("resume a VM"))),
-            HypervisorRequest::Purge { run, name, spec } => self.purge(op, run, &name, &spec),
+            HypervisorRequest::Purge { run, name, spec } => {
+                if let Some(live) = self.live.get(&run.vm) {
+                    let epoch = live.run.epoch;
+                    return self.done(op, Err(HypervisorError::AlreadyRunning { epoch }));
+                }
+                self.builders.submit(Task { op, kind: Kind::Purge, name, spec, artifact: None });
+            }
             HypervisorRequest::List => self.lists.push(op),
         }
     }
@@ -164,6 +163,10 @@ impl Host {
         }
         let backend = self.backends.iter().find(|backend| backend.name() == spec.hypervisor);
         let backend = backend.ok_or_else(|| HypervisorError::NoBackend { name: spec.hypervisor.clone() })?;
+        if self.builders.is_purging(name) {
+            let reason = "what this host keeps for it is being removed".into();
+            return Err(HypervisorError::Prepare { reason });
+        }
         let plan = backend.plan(job)?;
         let failed =
             |what: &str, error: io::Error| HypervisorError::Start { reason: format!("{what}: {error}") };
@@ -235,18 +238,6 @@ impl Host {
                 self.done(op, Ok(Done::Stopped));
             }
         }
-    }
-
-    fn purge(&self, op: OpId, run: Run, name: &VmName, spec: &VmSpec) {
-        if let Some(live) = self.live.get(&run.vm) {
-            let epoch = live.run.epoch;
-            return self.done(op, Err(HypervisorError::AlreadyRunning { epoch }));
-        }
-        let backend = self.backends.iter().find(|backend| backend.name() == spec.hypervisor);
-        // A backend that this program does not know has left nothing here.
-        let purged = backend.map_or(Ok(()), |backend| backend.purge(name));
-        let uncertain = |reason| HypervisorError::Uncertain { reason };
-        self.done(op, purged.map(|()| Done::Purged).map_err(uncertain));
     }
 
     /// The agent knows that this run is over: its exit is not told again.
@@ -468,31 +459,4 @@ fn new_token() -> io::Result<String> {
     let mut bytes = [0_u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Threads for builds, which may take minutes. They end when the host does and their build is over.
-fn spawn_preparers(backends: &Arc<[Box<dyn Backend>]>, sink: &Sink) -> io::Result<Sender<Preparation>> {
-    let (sender, receiver) = channel::<Preparation>();
-    let receiver = Arc::new(Mutex::new(receiver));
-    for _ in 0..PREPARE_THREADS {
-        let (receiver, backends, sink) = (Arc::clone(&receiver), Arc::clone(backends), Arc::clone(sink));
-        thread::Builder::new().name("prepare".into()).spawn(move || {
-            loop {
-                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((op, name, spec, artifact)) = next else {
-                    return;
-                };
-                let backend = backends.iter().find(|backend| backend.name() == spec.hypervisor);
-                let result = match backend {
-                    Some(backend) => {
-                        let job = Job { name: &name, spec: &spec, artifact: artifact.as_deref() };
-                        backend.prepare(job).map(|artifact| Done::Prepared { artifact })
-                    }
-                    None => Err(HypervisorError::NoBackend { name: spec.hypervisor.clone() }),
-                };
-                sink(Input::HypervisorDone { op, result });
-            }
-        })?;
-    }
-    Ok(sender)
 }

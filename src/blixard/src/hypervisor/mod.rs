@@ -10,6 +10,7 @@
 //! state folder adopts them all.
 
 pub mod backend;
+mod builders;
 mod host;
 mod live;
 pub mod microvm_nix;

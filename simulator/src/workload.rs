@@ -67,6 +67,8 @@ pub struct WorkloadConfig {
     pub failover_waits: Chance,
     /// VMs with a volume on their host.
     pub local_volume: Chance,
+    /// How often a deletion leaves the VM's volumes.
+    pub keep_volumes: Chance,
 }
 
 impl Default for WorkloadConfig {
@@ -85,6 +87,7 @@ impl Default for WorkloadConfig {
             restart_seldom: Chance::NEVER,
             failover_waits: Chance::NEVER,
             local_volume: Chance::NEVER,
+            keep_volumes: Chance::NEVER,
         }
     }
 }
@@ -374,7 +377,10 @@ fn draw_request(config: &WorkloadConfig, names: &[VmName], client: &mut Client) 
         0 => Write::CreateVm { name, spec: draw_spec(config, client.rng()) },
         1 => Write::StartVm { name, generation: known },
         2 => Write::StopVm { name, generation: known },
-        3 => Write::DeleteVm { name, generation: known },
+        3 => {
+            let keep_volumes = config.keep_volumes.draw(client.rng());
+            Write::DeleteVm { name, generation: known, keep_volumes }
+        }
         4 => return get(name),
         _ => return list(),
     };

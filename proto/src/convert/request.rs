@@ -76,8 +76,10 @@ impl Change {
     ///
     /// # Errors
     /// When the name is none.
-    pub fn delete(request: v1::ChangeVmRequest) -> Result<Self, BadMessage> {
-        Self::of_vm(request, |name, generation| Write::DeleteVm { name, generation })
+    pub fn delete(request: v1::DeleteVmRequest) -> Result<Self, BadMessage> {
+        let (name, keep_volumes) = (vm_name(request.name)?, request.keep_volumes);
+        let generation = request.generation.map(Generation);
+        Self::new(request.id, Write::DeleteVm { name, generation, keep_volumes })
     }
 
     /// An `Update`.

@@ -15,6 +15,7 @@ mod revisions;
 mod single_run;
 mod view;
 mod violation;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,7 @@ pub struct Checkers {
     single_run: single_run::SingleRun,
     capacity: capacity::Capacity,
     leases: leases::Leases,
+    volumes: volumes::Volumes,
     histories: BTreeMap<VmName, Vec<Timed<VmOp>>>,
     compared: u64,
     /// What each node's consensus looked like at the last look.
@@ -85,6 +87,7 @@ impl Checkers {
             single_run: single_run::SingleRun::default(),
             capacity: capacity::Capacity::default(),
             leases: leases::Leases::new(kill_grace),
+            volumes: volumes::Volumes::default(),
             histories: BTreeMap::new(),
             compared: 0,
             logs: BTreeMap::new(),
@@ -171,7 +174,11 @@ impl Checkers {
         state_hash: u64,
     ) -> Result<(), Breach> {
         let effect = self.replay.applied(node, revision, state_hash)?;
+        if let Some((vm, deletion)) = effect.deleted {
+            self.volumes.deleted(vm, deletion);
+        }
         let Some(host) = effect.lost else { return Ok(()) };
+        self.volumes.lost(host);
         leases::given_up(host, revision, at, &self.single_run)
     }
 
@@ -186,6 +193,8 @@ impl Checkers {
             let result = self.single_run.take(truth);
             self.note(truth.at, result);
             let result = self.leases.take(truth.host, &truth.fact);
+            self.note(truth.at, result);
+            let result = self.volumes.take(truth, self.replay.unseen() > 0);
             self.note(truth.at, result);
             if matches!(truth.fact, Fact::RunStarted { .. } | Fact::RunEnded { .. }) {
                 let result = self.capacity.take(truth);
@@ -229,7 +238,11 @@ impl Checkers {
     /// # Errors
     /// The first thing that is still missing.
     pub fn converged<N: NodeView>(&self, core: &[&N], up: &BTreeSet<NodeId>) -> Result<(), String> {
-        convergence::converged(core, up, &self.single_run)
+        convergence::converged(core, up, &self.single_run)?;
+        match convergence::leader_of(core).and_then(NodeView::state) {
+            Some(state) if self.replay.unseen() == 0 => self.volumes.removed(state),
+            _ => Ok(()),
+        }
     }
 
     /// The end of the run, when the core has converged and every client's history is closed.

@@ -15,6 +15,7 @@ use blixard_node::time::WallMs;
 
 use super::Breach;
 use super::view::NodeView;
+use super::volumes::Deletion;
 
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -89,6 +90,8 @@ impl Facts {
 pub(super) struct Effect {
     /// A host was given up.
     pub(super) lost: Option<NodeId>,
+    /// A VM was deleted.
+    pub(super) deleted: Option<(VmId, Deletion)>,
 }
 
 impl Replay {
@@ -125,7 +128,9 @@ impl Replay {
     ) -> Result<Effect, Breach> {
         let Some(state) = &mut self.state else { return Ok(Effect::default()) };
         let names = names_in(state, command);
+        let doomed = doomed(state, command);
         state.apply(revision, command);
+        let deleted = doomed.and_then(|vm| deletion(state, &vm, command));
         self.hash = state.hash();
         if self.hash != state_hash {
             let message = format!(
@@ -145,7 +150,7 @@ impl Replay {
             Action::LoseHost { node } => Some(node),
             _ => None,
         };
-        Ok(Effect { lost })
+        Ok(Effect { lost, deleted })
     }
 
     /// Starts over from `node`'s state: what happened in between was not seen.
@@ -254,9 +259,38 @@ fn version_at(versions: &[Version], revision: Revision) -> Option<Facts> {
     versions.iter().rev().find(|version| version.revision <= revision)?.facts
 }
 
+/// The VM that a command may delete, as it was before.
+fn doomed(state: &State, command: &Command) -> Option<Vm> {
+    match &command.action {
+        Action::Client { write: Write::DeleteVm { name, .. }, .. } => state.vms.get(name).cloned(),
+        _ => None,
+    }
+}
+
+/// What a command has changed for the volumes of `before`.
+fn deletion(state: &State, before: &Vm, command: &Command) -> Option<(VmId, Deletion)> {
+    let Action::Client { write: Write::DeleteVm { keep_volumes, .. }, .. } = &command.action else {
+        return None;
+    };
+    let after = state.vms.get(&before.name).filter(|vm| vm.id == before.id);
+    let deletion = match (before.deleting, keep_volumes) {
+        (false, _) if after.is_some_and(|vm| !vm.deleting) => return None,
+        (false, true) => Deletion::Keeps,
+        (false, false) => Deletion::Purges,
+        (true, true) if after.is_none_or(|vm| vm.purging.is_empty()) && !before.purging.is_empty() => {
+            Deletion::Spares
+        }
+        (true, _) => return None,
+    };
+    Some((before.id, deletion))
+}
+
 /// The VMs that a command may change.
 fn names_in(state: &State, command: &Command) -> Vec<VmName> {
-    let on_host = |node: &NodeId| state.hosts.get(node).map(|host| host.vms.values().cloned().collect());
+    let on_host = |node: &NodeId| {
+        let host = state.hosts.get(node);
+        host.map(|host| host.vms.values().chain(host.purging.values()).cloned().collect())
+    };
     match &command.action {
         Action::Client { write, .. } => match write {
             Write::CreateVm { name, .. }
@@ -269,7 +303,8 @@ fn names_in(state: &State, command: &Command) -> Vec<VmName> {
         Action::Assign { moves } => moves.iter().map(|placement| placement.name.clone()).collect(),
         Action::Report { node, reports } => {
             let Some(host) = state.hosts.get(node) else { return Vec::new() };
-            reports.iter().filter_map(|report| host.vms.get(&report.run.vm).cloned()).collect()
+            let name = |id: &VmId| host.vms.get(id).or_else(|| host.purging.get(id)).cloned();
+            reports.iter().filter_map(|report| name(&report.run.vm)).collect()
         }
         Action::LoseHost { node } | Action::RegainHost { node } => on_host(node).unwrap_or_default(),
         Action::AddHost { .. } | Action::DropHost { .. } => Vec::new(),

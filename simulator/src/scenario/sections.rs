@@ -126,6 +126,8 @@ section! {
         failover_waits: Chance = Chance::NEVER,
         /// How often a VM has a volume on its host and so waits for it.
         local_volume: Chance = Chance::NEVER,
+        /// How often a deletion leaves the VM's volumes where they are.
+        keep_volumes: Chance = Chance::NEVER,
     }
 }
 

@@ -239,6 +239,7 @@ fn workload_config(scenario: &Scenario) -> WorkloadConfig {
         restart_seldom: workload.restart_seldom,
         failover_waits: workload.failover_waits,
         local_volume: workload.local_volume,
+        keep_volumes: workload.keep_volumes,
     }
 }
 

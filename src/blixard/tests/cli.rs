@@ -97,7 +97,7 @@ impl VmService for Cluster {
         self.change(request.into_inner(), v1::Wanted::Stopped, v1::Phase::Stopped)
     }
 
-    async fn delete(&self, request: Request<v1::ChangeVmRequest>) -> Answer {
+    async fn delete(&self, request: Request<v1::DeleteVmRequest>) -> Answer {
         let request = request.into_inner();
         let mut play = self.0.lock().unwrap();
         let vm = play.vms.remove(&request.name).ok_or_else(|| unknown(&request.name))?;

@@ -373,7 +373,7 @@ fn a_disk_survives_runs_and_a_purge_removes_it() {
     let other = host.vm("", "disks = [{ volume = 'data', size = '2MiB', format = 'qcow2' }]");
     match host.start(RUN, &other) {
         Err(HypervisorError::Prepare { reason }) => {
-            assert!(reason.contains("is a raw disk already"), "{reason}")
+            assert!(reason.contains("is a raw disk already"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
@@ -399,7 +399,7 @@ fn its_ports_are_listened_on_while_it_runs() {
     let without = VmSpec { payload: spec.payload.replace("'user'", "'none'"), ..spec };
     match host.start(RUN, &without) {
         Err(HypervisorError::Prepare { reason }) => {
-            assert!(reason.contains("network = \"user\""), "{reason}")
+            assert!(reason.contains("network = \"user\""), "{reason}");
         }
         other => panic!("{other:?}"),
     }

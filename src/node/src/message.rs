@@ -157,4 +157,6 @@ pub struct Assignment {
     pub spec: Arc<VmSpec>,
     /// What its first host has built, by name; none while nobody has.
     pub artifact: Option<String>,
+    /// Once it is stopped, remove for good what it keeps here, and only then report it as stopped. Never with `Wanted::Running`.
+    pub purge: bool,
 }

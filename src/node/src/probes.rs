@@ -114,6 +114,10 @@ probes! {
     StartFailed = "start-failed",
     /// A host has built something else than what the VM is pinned to.
     AnotherArtifact = "another-artifact-built",
+    /// What a deleted VM kept on a host was removed.
+    Purged = "deleted-vm-purged",
+    /// What a deleted VM kept on a host could not be removed at once.
+    PurgeFailed = "purge-failed",
     /// A start was refused because the VM was running already.
     StartedTwice = "start-of-a-running-vm-refused",
     /// A start came too late for its lease.

@@ -65,12 +65,15 @@ pub enum Write {
         /// Refuse when the VM is not at this generation.
         generation: Option<Generation>,
     },
-    /// Stops a VM and removes it once its host has confirmed that nothing runs.
+    /// Stops a VM and removes it once its host has confirmed that nothing runs, and its hosts that they have removed its volumes. Hosts
+    /// that are lost are not waited for, unless the VM's local volume is there.
     DeleteVm {
         /// The VM.
         name: VmName,
         /// Refuse when the VM is not at this generation.
         generation: Option<Generation>,
+        /// Leave what the VM keeps on its hosts. Asked of a VM that is being deleted already, it stops waiting for that.
+        keep_volumes: bool,
     },
     /// Gives a stopped VM another spec.
     UpdateVm {

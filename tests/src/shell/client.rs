@@ -6,7 +6,7 @@ use blixard::net::Connect;
 use blixard_proto::error::request_error;
 use blixard_proto::v1::cluster_service_client::ClusterServiceClient;
 use blixard_proto::v1::vm_service_client::VmServiceClient;
-use blixard_proto::v1::{self, ChangeVmRequest, CreateVmRequest, WriteResponse};
+use blixard_proto::v1::{self, ChangeVmRequest, CreateVmRequest, DeleteVmRequest, WriteResponse};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -89,7 +89,8 @@ impl Client {
     /// # Errors
     /// The cluster's.
     pub async fn delete(&mut self, name: &str) -> Result<WriteResponse, Status> {
-        let request = self.change(name).await;
+        let ChangeVmRequest { id, name, generation } = self.change(name).await;
+        let request = DeleteVmRequest { id, name, generation, keep_volumes: false };
         self.call(async |channel| VmServiceClient::new(channel).delete(request.clone()).await).await
     }
 

@@ -138,7 +138,7 @@ async fn work(mut client: Client, names: Vec<VmName>, payload: String, done: Arc
             0..20 => client.write(Write::CreateVm { name, spec: Arc::clone(&spec) }).await,
             20..45 => client.write(Write::StartVm { name, generation: expected }).await,
             45..60 => client.write(Write::StopVm { name, generation: expected }).await,
-            60..70 => client.write(Write::DeleteVm { name, generation: expected }).await,
+            60..70 => client.write(Write::DeleteVm { name, generation: expected, keep_volumes: false }).await,
             70..90 => client.perform(get(name)).await,
             _ => client.perform(list()).await,
         };

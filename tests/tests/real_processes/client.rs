@@ -143,7 +143,10 @@ async fn send_write(
         }
         Write::StartVm { name, generation } => vms.start(change(name, generation)).await,
         Write::StopVm { name, generation } => vms.stop(change(name, generation)).await,
-        Write::DeleteVm { name, generation } => vms.delete(change(name, generation)).await,
+        Write::DeleteVm { name, generation, keep_volumes } => {
+            let v1::ChangeVmRequest { id, name, generation } = change(name, generation);
+            vms.delete(v1::DeleteVmRequest { id, name, generation, keep_volumes: *keep_volumes }).await
+        }
         Write::UpdateVm { .. } | Write::CordonHost { .. } | Write::RemoveHost { .. } => {
             unreachable!("no test writes that")
         }

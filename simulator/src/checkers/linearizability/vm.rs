@@ -245,7 +245,7 @@ pub fn from_operation(operation: &Operation) -> Result<Option<(VmName, Timed<VmO
             Write::CreateVm { name, .. } => (name, VmCall::Create, None),
             Write::StartVm { name, generation } => (name, VmCall::Start, *generation),
             Write::StopVm { name, generation } => (name, VmCall::Stop, *generation),
-            Write::DeleteVm { name, generation } => (name, VmCall::Delete, *generation),
+            Write::DeleteVm { name, generation, .. } => (name, VmCall::Delete, *generation),
             Write::UpdateVm { name, generation, .. } => (name, VmCall::Update, *generation),
             Write::CordonHost { .. } | Write::RemoveHost { .. } => return Ok(None),
         },

@@ -126,7 +126,11 @@ fn every_state_is_remembered() {
     cluster.feed(&mut replay).expect("holds");
     cluster.create("a", 1);
     cluster.start("a", 2);
-    cluster.write(3, Write::DeleteVm { name: named("a"), generation: None }, Place::Unneeded);
+    cluster.write(
+        3,
+        Write::DeleteVm { name: named("a"), generation: None, keep_volumes: false },
+        Place::Unneeded,
+    );
     cluster.feed(&mut replay).expect("holds");
     let at = |revision| replay.vm_at(&named("a"), Revision(revision));
     assert_eq!(at(2), None);
@@ -146,7 +150,7 @@ fn a_lost_host_is_told() {
     let mut replay = Replay::default();
     cluster.feed(&mut replay).expect("holds");
     cluster.run(Action::LoseHost { node: NodeId(1) });
-    assert_eq!(cluster.feed(&mut replay), Ok(Effect { lost: Some(NodeId(1)) }));
+    assert_eq!(cluster.feed(&mut replay), Ok(Effect { lost: Some(NodeId(1)), deleted: None }));
 }
 
 #[test]

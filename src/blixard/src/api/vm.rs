@@ -6,8 +6,8 @@ use blixard_proto::convert::{BadMessage, Change, consistency};
 use blixard_proto::error::bad_message;
 use blixard_proto::v1::vm_service_server::VmService;
 use blixard_proto::v1::{
-    ChangeVmRequest, CreateVmRequest, EventsRequest, EventsResponse, GetVmRequest, GetVmResponse,
-    ListVmsRequest, ListVmsResponse, UpdateVmRequest, WriteResponse,
+    ChangeVmRequest, CreateVmRequest, DeleteVmRequest, EventsRequest, EventsResponse, GetVmRequest,
+    GetVmResponse, ListVmsRequest, ListVmsResponse, UpdateVmRequest, WriteResponse,
 };
 use tonic::{Request, Response as Answer, Status};
 
@@ -29,7 +29,7 @@ impl VmService for Api {
         self.write(Change::stop(request.into_inner())).await.map(Answer::new)
     }
 
-    async fn delete(&self, request: Request<ChangeVmRequest>) -> Answered<WriteResponse> {
+    async fn delete(&self, request: Request<DeleteVmRequest>) -> Answered<WriteResponse> {
         self.write(Change::delete(request.into_inner())).await.map(Answer::new)
     }
 

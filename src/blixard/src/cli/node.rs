@@ -319,7 +319,7 @@ fn config(args: &NodeArgs, bound: SocketAddr, hypervisors: &hypervisor::Config) 
                 labels.insert(format!("hypervisor.{name}"), "true".into());
             }
             Err(reason) => {
-                tracing::info!(name, reason, "no such hypervisor on this host; see `blixard doctor`")
+                tracing::info!(name, reason, "no such hypervisor on this host; see `blixard doctor`");
             }
         }
     }

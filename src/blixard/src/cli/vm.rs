@@ -191,13 +191,16 @@ async fn send(
     let name = check_name(name)?.to_string();
     client
         .write(|channel, id| {
-            let request = v1::ChangeVmRequest { id: Some(id), name: name.clone(), generation };
+            let (id, name) = (Some(id), name.clone());
             async move {
                 let mut service = VmServiceClient::new(channel);
                 match goal {
-                    Goal::Running => service.start(request).await,
-                    Goal::Stopped => service.stop(request).await,
-                    Goal::Gone => service.delete(request).await,
+                    Goal::Running => service.start(v1::ChangeVmRequest { id, name, generation }).await,
+                    Goal::Stopped => service.stop(v1::ChangeVmRequest { id, name, generation }).await,
+                    Goal::Gone => {
+                        let keep_volumes = false;
+                        service.delete(v1::DeleteVmRequest { id, name, generation, keep_volumes }).await
+                    }
                 }
             }
         })

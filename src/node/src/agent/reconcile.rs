@@ -38,6 +38,7 @@ enum Decision {
     Start,
     Stop(Run),
     Kill(Run),
+    Purge,
     Forget,
 }
 
@@ -66,6 +67,12 @@ impl Agent {
             // The preparation's completion may be lost: a stop does not wait for it.
             Stand::Preparing(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
             Stand::Preparing(_) => None,
+            Stand::Purging(_) if local.is_to_purge() => {
+                (now.since(local.since) >= PREPARE_REPEAT).then_some(Decision::Purge)
+            }
+            // Its completion may be lost, and nothing waits for it any more.
+            Stand::Purging(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
+            Stand::Purging(_) => None,
             Stand::Running(run) | Stand::Starting(run, _) if keeps(run) => {
                 (!local.wants_to_run()).then_some(Decision::Stop(run))
             }
@@ -87,8 +94,10 @@ impl Agent {
                 _ => Some(Decision::Prepare),
             };
         }
+        let purges = local.is_to_purge() && self.listed && local.retry_at.is_none_or(|at| at <= now);
         match local.unconfirmed {
             Some(run) if !local.exited => Some(Decision::Kill(run)),
+            _ if purges => Some(Decision::Purge),
             _ => (!local.is_assigned()).then_some(Decision::Forget),
         }
     }
@@ -98,8 +107,14 @@ impl Agent {
         let Some(local) = self.vms.get_mut(&vm) else { return };
         let (op, request) = match decision {
             Decision::Forget => {
+                self.drop_op(vm);
                 self.vms.remove(&vm);
                 return;
+            }
+            Decision::Purge => {
+                let Some(assigned) = local.assignment() else { return };
+                let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
+                (Op::Purge(run), HypervisorRequest::Purge { run, name, spec })
             }
             Decision::Kill(run) => {
                 if local.assignment().is_some_and(|assigned| assigned.run.epoch > run.epoch) {
@@ -126,6 +141,9 @@ impl Agent {
                 }
             }
         };
+        if matches!(op, Op::Prepare(_)) {
+            local.purged = false;
+        }
         self.drop_op(vm);
         let id = self.submit(op, request, ctx);
         let Some(local) = self.vms.get_mut(&vm) else { return };
@@ -138,6 +156,7 @@ impl Agent {
                 Stand::Starting(run, id)
             }
             Op::Stop(run) => Stand::Stopping(run, id),
+            Op::Purge(_) => Stand::Purging(id),
             Op::List | Op::Extend => unreachable!("no VM's own operation"),
         };
         local.stands(stand, now);
@@ -147,7 +166,9 @@ impl Agent {
     /// The VM's operation is overtaken by another one; its completion will mean nothing.
     fn drop_op(&mut self, vm: VmId) {
         let op = match self.vms.get(&vm).map(|local| local.stand) {
-            Some(Stand::Preparing(op) | Stand::Starting(_, op) | Stand::Stopping(_, op)) => op,
+            Some(
+                Stand::Preparing(op) | Stand::Starting(_, op) | Stand::Stopping(_, op) | Stand::Purging(op),
+            ) => op,
             _ => return,
         };
         self.ops.remove(&op);
@@ -173,6 +194,7 @@ impl Agent {
             Op::Prepare(run) => self.prepared(id, run, result, ctx),
             Op::Start(run) => self.started(id, run, result, ctx),
             Op::Stop(run) => self.stopped(id, run, result, ctx),
+            Op::Purge(run) => self.purged(id, run, result, ctx),
             Op::Extend => {}
         }
     }
@@ -247,6 +269,31 @@ impl Agent {
         }
     }
 
+    fn purged(&mut self, id: OpId, run: Run, result: Result<Done, HypervisorError>, ctx: &mut Context<'_>) {
+        let now = ctx.now.boot;
+        let Some(local) = self.vms.get_mut(&run.vm).filter(|local| local.stand == Stand::Purging(id)) else {
+            return;
+        };
+        match result {
+            Ok(_) => {
+                ctx.hit(Probe::Purged);
+                local.purged = true;
+                local.prepared = false;
+                local.artifact = None;
+                local.stands(Stand::Idle, now);
+            }
+            Err(HypervisorError::AlreadyRunning { epoch }) => {
+                let run = Run { vm: run.vm, epoch };
+                local.unconfirmed = Some(run);
+                local.stands(Stand::Running(run), now);
+            }
+            Err(error) => {
+                ctx.hit(Probe::PurgeFailed);
+                local.failed(error.to_string(), now);
+            }
+        }
+    }
+
     /// A VM did something unasked.
     pub(crate) fn happened(&mut self, run: Run, event: &VmEvent, ctx: &mut Context<'_>) {
         let VmEvent::Exited { exit, reason } = event;
@@ -256,7 +303,7 @@ impl Agent {
         }
         let Some(local) = self.vms.get_mut(&run.vm).filter(|local| local.run() == Some(run)) else { return };
         match local.stand {
-            Stand::Stopping(..) | Stand::Idle | Stand::Preparing(_) => {}
+            Stand::Stopping(..) | Stand::Idle | Stand::Preparing(_) | Stand::Purging(_) => {}
             Stand::Starting(..) | Stand::Running(_) | Stand::Unknown(_) => {
                 ctx.hit(Probe::VmExited);
                 local.ended(*exit, reason, now);
@@ -314,7 +361,7 @@ impl Agent {
         let wished = local.run().or(local.assignment().map(|assigned| assigned.run));
         let view = views.iter().find(|view| Some(view.run) == wished).unwrap_or(&views[0]);
         let overdue = match local.stand {
-            Stand::Idle | Stand::Unknown(_) | Stand::Preparing(_) => true,
+            Stand::Idle | Stand::Unknown(_) | Stand::Preparing(_) | Stand::Purging(_) => true,
             Stand::Running(run) => run != view.run,
             Stand::Starting(..) => view.state == RunState::Running,
             Stand::Stopping(..) => now.since(local.since) >= STOP_REPEAT,
@@ -327,7 +374,7 @@ impl Agent {
         }
         self.drop_op(vm);
         if let Some(local) = self.vms.get_mut(&vm) {
-            if matches!(local.stand, Stand::Idle | Stand::Preparing(_)) {
+            if matches!(local.stand, Stand::Idle | Stand::Preparing(_) | Stand::Purging(_)) {
                 ctx.hit(Probe::Adopted);
             }
             local.unconfirmed = Some(view.run);
@@ -341,7 +388,7 @@ impl Agent {
         let now = ctx.now.boot;
         let Some(stand) = self.vms.get(&vm).map(|local| local.stand) else { return };
         match stand {
-            Stand::Idle | Stand::Preparing(_) => return,
+            Stand::Idle | Stand::Preparing(_) | Stand::Purging(_) => return,
             Stand::Running(_) | Stand::Unknown(_) => ctx.hit(Probe::SilentDeath),
             Stand::Starting(..) | Stand::Stopping(..) => ctx.hit(Probe::CompletionLost),
         }

@@ -15,6 +15,7 @@ pub(super) enum Op {
     Start(Run),
     /// A stop or a kill.
     Stop(Run),
+    Purge(Run),
     List,
     /// Never completed, so never kept.
     Extend,
@@ -33,6 +34,8 @@ pub(super) enum Stand {
     Running(Run),
     /// A stop or a kill is under way: it may be alive.
     Stopping(Run, OpId),
+    /// Nothing runs; what it keeps here is being removed.
+    Purging(OpId),
     /// Nobody can tell; the next list will.
     Unknown(Run),
 }
@@ -49,6 +52,8 @@ pub(super) struct Local {
     /// The newest run that was started and whose end no completed stop has confirmed.
     pub(super) unconfirmed: Option<Run>,
     pub(super) prepared: bool,
+    /// What it kept here has been removed, and nothing was prepared since.
+    pub(super) purged: bool,
     /// What the preparation has built, by name.
     pub(super) artifact: Option<String>,
     /// Failures in a row.
@@ -78,6 +83,7 @@ impl Local {
             newest_op: OpId(0),
             unconfirmed: None,
             prepared: false,
+            purged: false,
             artifact: None,
             failures: 0,
             retry_at: None,
@@ -133,7 +139,7 @@ impl Local {
     /// The run that may be alive.
     pub(super) fn run(&self) -> Option<Run> {
         match self.stand {
-            Stand::Idle | Stand::Preparing(_) => None,
+            Stand::Idle | Stand::Preparing(_) | Stand::Purging(_) => None,
             Stand::Starting(run, _) | Stand::Running(run) | Stand::Stopping(run, _) | Stand::Unknown(run) => {
                 Some(run)
             }
@@ -147,25 +153,31 @@ impl Local {
     }
 
     pub(super) fn retry_at(&self) -> Option<Time> {
-        self.retry_at.filter(|_| self.wants_to_run() && self.stand == Stand::Idle)
+        self.retry_at.filter(|_| (self.wants_to_run() || self.is_to_purge()) && self.stand == Stand::Idle)
+    }
+
+    /// Whether it is deleted and keeps something here.
+    pub(super) fn is_to_purge(&self) -> bool {
+        self.assigned.as_ref().is_some_and(|assigned| assigned.purge) && !self.purged
     }
 
     pub(super) fn wants_to_run(&self) -> bool {
         self.assigned.as_ref().is_some_and(|assigned| assigned.wanted == Wanted::Running) && !self.exited
     }
 
-    /// What the leader is told. `Stopped` means: nothing of this VM is alive here, nor under way to be.
+    /// What the leader is told. `Stopped` means: nothing of this VM is alive here, nor under way to be; of a VM to be purged also: it keeps
+    /// nothing here.
     pub(super) fn report(&self) -> Option<VmReport> {
         let assigned = self.assigned.as_ref()?;
+        let confirmed = self.unconfirmed.is_none() && !self.is_to_purge();
         let phase = match (self.stand, assigned.wanted) {
-            (Stand::Idle | Stand::Preparing(_), Wanted::Stopped) if self.unconfirmed.is_none() => {
-                Phase::Stopped
-            }
-            (Stand::Idle, Wanted::Stopped) => Phase::Stopping,
+            (Stand::Idle | Stand::Preparing(_), Wanted::Stopped) if confirmed => Phase::Stopped,
+            (Stand::Idle | Stand::Purging(_), Wanted::Stopped) => Phase::Stopping,
             (Stand::Idle, Wanted::Running) if self.exited => Phase::Exited,
             (Stand::Idle, Wanted::Running) if self.failures > 0 => Phase::Failed,
             (Stand::Idle, Wanted::Running) => Phase::Pending,
             (Stand::Preparing(_), _) => Phase::Preparing,
+            (Stand::Purging(_), Wanted::Running) => Phase::Pending,
             (Stand::Running(_), Wanted::Running) => Phase::Running,
             (Stand::Starting(..), Wanted::Running) => Phase::Starting,
             (Stand::Unknown(_), Wanted::Running) => Phase::Starting,
@@ -174,6 +186,7 @@ impl Local {
         };
         let reason = match phase {
             Phase::Failed | Phase::Exited => self.reason.clone(),
+            Phase::Stopping if self.is_to_purge() => self.reason.clone(),
             _ => String::new(),
         };
         Some(VmReport {
@@ -197,7 +210,16 @@ impl Local {
             Stand::Stopping(run, op) => {
                 assert_eq!(ops.get(&op), Some(&Op::Stop(run)), "invariant: {op} stops");
             }
+            Stand::Purging(op) => {
+                assert!(matches!(ops.get(&op), Some(Op::Purge(_))), "invariant: {op} purges");
+            }
             Stand::Idle | Stand::Running(_) | Stand::Unknown(_) => {}
         }
+        assert!(
+            self.assigned
+                .as_ref()
+                .is_none_or(|assigned| !assigned.purge || assigned.wanted == Wanted::Stopped),
+            "invariant: what is to run is not to be purged"
+        );
     }
 }

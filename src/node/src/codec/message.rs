@@ -173,6 +173,8 @@ pub(crate) struct AssignmentForm {
     spec: Option<VmSpecForm>,
     #[prost(string, optional, tag = "6")]
     artifact: Option<String>,
+    #[prost(bool, tag = "7")]
+    purge: bool,
 }
 
 impl Wire for Assignment {
@@ -186,10 +188,14 @@ impl Wire for Assignment {
             wanted: self.wanted.number(),
             spec: Some(self.spec.form()),
             artifact: self.artifact.clone(),
+            purge: self.purge,
         }
     }
 
     fn read(form: AssignmentForm) -> Result<Self, CodecError> {
+        if form.purge && Wanted::from_number(form.wanted)? == Wanted::Running {
+            return Err(CodecError::malformed("an assignment", "it is to run and to be removed"));
+        }
         Ok(Self {
             run: part("the assignment's run", form.run)?,
             name: vm_name(form.name)?,
@@ -197,6 +203,7 @@ impl Wire for Assignment {
             wanted: Wanted::from_number(form.wanted)?,
             spec: std::sync::Arc::new(part("the assignment's spec", form.spec)?),
             artifact: form.artifact,
+            purge: form.purge,
         })
     }
 }

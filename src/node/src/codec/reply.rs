@@ -280,8 +280,8 @@ pub(crate) struct EventsAsOfForm {
 pub(crate) enum ResponseKind {
     #[prost(message, tag = "1")]
     Written(WrittenForm),
-    #[prost(message, tag = "2")]
-    Vm(VmAsOfForm),
+    #[prost(message, boxed, tag = "2")]
+    Vm(Box<VmAsOfForm>),
     #[prost(message, tag = "3")]
     Vms(VmsAsOfForm),
     #[prost(message, tag = "4")]
@@ -307,7 +307,7 @@ impl Wire for Response {
                 ResponseKind::Written(WrittenForm { revision: revision.0, generation: generation.0 })
             }
             Self::Vm { revision, vm } => {
-                ResponseKind::Vm(VmAsOfForm { revision: revision.0, vm: Some(vm.form()) })
+                ResponseKind::Vm(Box::new(VmAsOfForm { revision: revision.0, vm: Some(vm.form()) }))
             }
             Self::Vms { revision, vms } => {
                 ResponseKind::Vms(VmsAsOfForm { revision: revision.0, vms: forms(vms) })
@@ -326,7 +326,8 @@ impl Wire for Response {
             ResponseKind::Written(WrittenForm { revision, generation }) => {
                 Self::Written { revision: Revision(revision), generation: Generation(generation) }
             }
-            ResponseKind::Vm(VmAsOfForm { revision, vm }) => {
+            ResponseKind::Vm(form) => {
+                let VmAsOfForm { revision, vm } = *form;
                 Self::Vm { revision: Revision(revision), vm: Box::new(part("the response's VM", vm)?) }
             }
             ResponseKind::Vms(VmsAsOfForm { revision, vms }) => {

@@ -59,6 +59,16 @@ impl VmAtForm {
     }
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct DeleteVmForm {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, optional, tag = "2")]
+    generation: Option<u64>,
+    #[prost(bool, tag = "3")]
+    keep_volumes: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct CordonForm {
     #[prost(uint64, tag = "1")]
@@ -84,7 +94,7 @@ pub(crate) enum WriteKind {
     #[prost(message, tag = "3")]
     StopVm(VmAtForm),
     #[prost(message, tag = "4")]
-    DeleteVm(VmAtForm),
+    DeleteVm(DeleteVmForm),
     #[prost(message, tag = "5")]
     CordonHost(CordonForm),
     #[prost(uint64, tag = "6")]
@@ -109,7 +119,10 @@ impl Wire for Write {
             }
             Self::StartVm { name, generation } => WriteKind::StartVm(VmAtForm::new(name, *generation)),
             Self::StopVm { name, generation } => WriteKind::StopVm(VmAtForm::new(name, *generation)),
-            Self::DeleteVm { name, generation } => WriteKind::DeleteVm(VmAtForm::new(name, *generation)),
+            Self::DeleteVm { name, generation, keep_volumes } => {
+                let VmAtForm { name, generation } = VmAtForm::new(name, *generation);
+                WriteKind::DeleteVm(DeleteVmForm { name, generation, keep_volumes: *keep_volumes })
+            }
             Self::CordonHost { node, cordoned } => {
                 WriteKind::CordonHost(CordonForm { node: node.0, cordoned: *cordoned })
             }
@@ -135,9 +148,9 @@ impl Wire for Write {
                 let (name, generation) = form.read()?;
                 Self::StopVm { name, generation }
             }
-            WriteKind::DeleteVm(form) => {
-                let (name, generation) = form.read()?;
-                Self::DeleteVm { name, generation }
+            WriteKind::DeleteVm(DeleteVmForm { name, generation, keep_volumes }) => {
+                let (name, generation) = VmAtForm { name, generation }.read()?;
+                Self::DeleteVm { name, generation, keep_volumes }
             }
             WriteKind::CordonHost(CordonForm { node, cordoned }) => {
                 Self::CordonHost { node: NodeId(node), cordoned }

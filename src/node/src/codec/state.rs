@@ -152,6 +152,10 @@ pub(crate) struct VmForm {
     last_host: Option<u64>,
     #[prost(message, repeated, tag = "16")]
     transitions: Vec<TransitionForm>,
+    #[prost(uint64, repeated, tag = "17")]
+    hosts: Vec<u64>,
+    #[prost(uint64, repeated, tag = "18")]
+    purging: Vec<u64>,
 }
 
 impl Wire for Vm {
@@ -176,6 +180,8 @@ impl Wire for Vm {
             artifact: self.artifact.clone(),
             last_host: self.last_host.map(|node| node.0),
             transitions: self.transitions.iter().map(Wire::form).collect(),
+            hosts: self.hosts.iter().map(|node| node.0).collect(),
+            purging: self.purging.iter().map(|node| node.0).collect(),
         }
     }
 
@@ -194,6 +200,8 @@ impl Wire for Vm {
         vm.artifact = form.artifact;
         vm.last_host = form.last_host.map(NodeId);
         vm.transitions = parts::<Transition>(form.transitions)?.into();
+        vm.hosts = form.hosts.into_iter().map(NodeId).chain(vm.last_host).collect();
+        vm.purging = form.purging.into_iter().map(NodeId).collect();
         Ok(vm)
     }
 }

@@ -148,15 +148,9 @@ impl Leases {
         };
         let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else { return Vec::new() };
         let is_news = |report: &&VmReport| {
-            let vm = host.vms.get(&report.run.vm).and_then(|name| state.vms.get(name));
-            vm.is_some_and(|vm| {
-                vm.assigned == Some((node, report.run.epoch))
-                    && report.generation <= vm.generation
-                    && (vm.phase != report.phase
-                        || vm.observed_generation != report.generation
-                        || vm.restarts != report.restarts
-                        || vm.reason != report.reason)
-            })
+            let id = report.run.vm;
+            let name = host.vms.get(&id).or_else(|| host.purging.get(&id));
+            name.and_then(|name| state.vms.get(name)).is_some_and(|vm| vm.is_told_news(node, report))
         };
         let news: Vec<_> = reports.iter().filter(is_news).cloned().collect();
         lease.reporting = !news.is_empty();

@@ -393,8 +393,7 @@ impl Controller {
                 && !membership.learners.contains(node)
                 && !membership.learners_next.contains(node)
         };
-        let leaving =
-            state.hosts.iter().find(|(node, host)| host.leaving && host.vms.is_empty() && gone(node));
+        let leaving = state.hosts.iter().find(|(node, host)| host.leaving && host.is_empty() && gone(node));
         if let Some((node, _)) = leaving {
             let node = *node;
             office.dropping = true;

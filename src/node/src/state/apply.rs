@@ -1,8 +1,10 @@
 //! Carrying out commands. A pure function of state and command, and total: a command that does not fit the state is
 //! answered with an error or skipped, it never panics.
 
+use std::collections::BTreeSet;
+
 use super::hash::hash_of;
-use super::object::Moment;
+use super::object::{Moment, PURGING};
 use super::sessions::{Answer, Lookup};
 use super::{Host, State, Vm};
 use crate::command::{Action, Command, HostSpec, Place, Placement};
@@ -48,7 +50,8 @@ pub fn fingerprint(write: &Write) -> u64 {
         Write::CreateVm { name, spec } => hash_of(&(1u8, name, spec)),
         Write::StartVm { name, generation } => hash_of(&(2u8, name, generation)),
         Write::StopVm { name, generation } => hash_of(&(3u8, name, generation)),
-        Write::DeleteVm { name, generation } => hash_of(&(4u8, name, generation)),
+        Write::DeleteVm { name, generation, keep_volumes: false } => hash_of(&(4u8, name, generation)),
+        Write::DeleteVm { name, generation, keep_volumes: true } => hash_of(&(8u8, name, generation)),
         Write::CordonHost { node, cordoned } => hash_of(&(5u8, node, cordoned)),
         Write::RemoveHost { node } => hash_of(&(6u8, node)),
         Write::UpdateVm { name, generation, spec } => hash_of(&(7u8, name, generation, spec)),
@@ -93,7 +96,9 @@ impl Step<'_> {
             Write::CreateVm { name, spec } => self.create(name, spec),
             Write::StartVm { name, generation } => return self.start(name, *generation, place),
             Write::StopVm { name, generation } => self.stop(name, *generation),
-            Write::DeleteVm { name, generation } => self.delete(name, *generation),
+            Write::DeleteVm { name, generation, keep_volumes } => {
+                self.delete(name, *generation, *keep_volumes)
+            }
             Write::CordonHost { node, cordoned } => self.cordon(*node, *cordoned),
             Write::RemoveHost { node } => self.remove_host(*node),
             Write::UpdateVm { name, generation, spec } => self.update(name, *generation, spec),
@@ -145,7 +150,6 @@ impl Step<'_> {
             vm.generation = generation;
             vm.observed_generation = generation;
             vm.respec(spec.clone());
-            true
         });
         Ok(generation)
     }
@@ -195,7 +199,6 @@ impl Step<'_> {
             if let Ok(node) = target {
                 assign_to(vm, node, at);
             }
-            true
         });
         let (Ok(node) | Err(node)) = target;
         self.touch(node);
@@ -208,41 +211,81 @@ impl Step<'_> {
             return Ok(vm.generation);
         }
         let generation = Generation(vm.generation.0 + 1);
-        self.unwant(name, generation, false);
+        self.unwant(name, generation, None);
         Ok(generation)
     }
 
-    fn delete(&mut self, name: &VmName, expected: Option<Generation>) -> Result<Generation, RequestError> {
+    fn delete(
+        &mut self,
+        name: &VmName,
+        expected: Option<Generation>,
+        keep_volumes: bool,
+    ) -> Result<Generation, RequestError> {
         let vm = self.find(name, expected)?;
+        let purging = if keep_volumes { BTreeSet::new() } else { self.to_purge(vm) };
         if vm.deleting {
-            return Ok(vm.generation);
+            let generation = vm.generation;
+            if keep_volumes {
+                self.spare(name);
+            }
+            return Ok(generation);
         }
         let generation = Generation(vm.generation.0 + 1);
-        self.unwant(name, generation, true);
+        self.unwant(name, generation, Some(purging));
         Ok(generation)
     }
 
-    /// Wants the VM stopped. It keeps its host until that has confirmed that nothing runs, unless the host is lost: then its lease has
-    /// ended, and nothing runs.
-    fn unwant(&mut self, name: &VmName, generation: Generation, deleting: bool) {
+    /// The hosts that may keep something of the VM. A lost one is waited for only if the VM's local volume is there.
+    fn to_purge(&self, vm: &Vm) -> BTreeSet<NodeId> {
+        let waited_for = |node: &NodeId| {
+            self.state.hosts.get(node).is_some_and(|host| !host.lost || vm.home() == Some(*node))
+        };
+        vm.hosts.iter().copied().filter(waited_for).collect()
+    }
+
+    /// A VM that is being deleted leaves its volumes where they are after all.
+    fn spare(&mut self, name: &VmName) {
+        let Some(vm) = self.state.vms.get(name) else { return };
+        let hosts = vm.purging.clone();
+        self.state.with_vm(name, |vm| vm.purging.clear());
+        hosts.into_iter().for_each(|node| self.touch(node));
+    }
+
+    /// Wants the VM stopped, and deleted with its volumes removed on the hosts in `delete`. It keeps its host until that has confirmed that
+    /// nothing runs, unless the host is lost: then its lease has ended, and nothing runs.
+    fn unwant(&mut self, name: &VmName, generation: Generation, delete: Option<BTreeSet<NodeId>>) {
         let Some(vm) = self.state.vms.get(name) else { return };
         let host = vm.assigned.map(|(node, _)| node);
         let lives = host.and_then(|node| self.state.hosts.get(&node)).is_some_and(|host| !host.lost);
         let at = self.now();
+        let touched: BTreeSet<NodeId> = host.into_iter().chain(delete.iter().flatten().copied()).collect();
         self.state.with_vm(name, |vm| {
             vm.generation = generation;
             vm.wanted = Wanted::Stopped;
-            vm.deleting = deleting;
+            vm.deleting = delete.is_some();
+            vm.purging = delete.unwrap_or_default();
             if !lives {
                 vm.assigned = None;
                 vm.observed_generation = generation;
                 vm.stands(Phase::Stopped, "", at);
             }
-            lives || !deleting
         });
-        if let Some(node) = host {
-            self.touch(node);
-        }
+        touched.into_iter().for_each(|node| self.touch(node));
+        self.explain_purge(name);
+    }
+
+    /// Says what a deleted VM that runs nowhere is still waiting for.
+    fn explain_purge(&mut self, name: &VmName) {
+        let at = self.now();
+        let Some(vm) = self.state.vms.get(name).filter(|vm| vm.deleting && vm.assigned.is_none()) else {
+            return;
+        };
+        let lost = |node: &&NodeId| self.state.hosts.get(node).is_none_or(|host| host.lost);
+        let (phase, reason) = match vm.purging.iter().find(lost) {
+            Some(node) => (Phase::Lost, format!("waiting for {node} to remove its volumes")),
+            None => (Phase::Stopping, PURGING.to_owned()),
+        };
+        self.state.with_vm(name, |vm| vm.stands(phase, reason, at));
     }
 
     fn cordon(&mut self, node: NodeId, cordoned: bool) -> Result<Generation, RequestError> {
@@ -259,8 +302,9 @@ impl Step<'_> {
         if !others {
             return Err(RequestError::LastVoter { node });
         }
-        let homeless = self.state.at_home_on(node).filter(|vm| vm.assigned.is_none()).count();
-        let vms = (host.vms.len() + homeless) as u64;
+        let homeless = self.state.at_home_on(node).filter(|vm| vm.assigned.is_none() && !vm.deleting).count();
+        let purging = host.purging.keys().filter(|vm| !host.vms.contains_key(vm)).count();
+        let vms = (host.vms.len() + homeless + purging) as u64;
         if vms > 0 {
             return Err(RequestError::HostBusy { node, vms });
         }
@@ -269,7 +313,7 @@ impl Step<'_> {
     }
 
     fn drop_host(&mut self, node: NodeId) {
-        if self.state.hosts.get(&node).is_some_and(|host| host.leaving && host.vms.is_empty()) {
+        if self.state.hosts.get(&node).is_some_and(|host| host.leaving && host.is_empty()) {
             self.state.remove_host(node);
         }
     }
@@ -293,7 +337,7 @@ impl Step<'_> {
 
     fn lose_host(&mut self, node: NodeId) {
         let Some(host) = self.state.hosts.get(&node).filter(|host| !host.lost) else { return };
-        let names: Vec<VmName> = host.vms.values().cloned().collect();
+        let names: BTreeSet<VmName> = host.vms.values().chain(host.purging.values()).cloned().collect();
         self.state.with_host(node, |host| host.lost = true);
         self.touch(node);
         let at = self.now();
@@ -303,23 +347,27 @@ impl Step<'_> {
                     let reason =
                         if vm.may_move() { format!("{node} is lost") } else { format!("waiting for {node}") };
                     vm.stands(Phase::Lost, reason, at);
-                } else {
+                } else if vm.assigned.is_some_and(|(host, _)| host == node) {
                     vm.assigned = None;
                     vm.observed_generation = vm.generation;
                     vm.stands(Phase::Stopped, "", at);
                 }
-                !vm.deleting
+                if vm.home() != Some(node) {
+                    vm.purging.remove(&node);
+                }
             });
+            self.explain_purge(&name);
         }
     }
 
     fn regain_host(&mut self, node: NodeId) {
         let Some(host) = self.state.hosts.get(&node).filter(|host| host.lost) else { return };
-        let names: Vec<VmName> = host.vms.values().cloned().collect();
+        let names: BTreeSet<VmName> = host.vms.values().chain(host.purging.values()).cloned().collect();
         self.state.with_host(node, |host| host.lost = false);
         self.touch(node);
         for name in names {
-            self.state.with_vm(&name, |_| true);
+            self.state.with_vm(&name, |_| {});
+            self.explain_purge(&name);
         }
     }
 
@@ -333,7 +381,6 @@ impl Step<'_> {
         let at = self.now();
         self.state.with_vm(&placement.name, |vm| {
             assign_to(vm, placement.to, at);
-            true
         });
         if let Some(node) = old {
             self.touch(node);
@@ -343,7 +390,10 @@ impl Step<'_> {
 
     fn reports(&mut self, node: NodeId, reports: &[VmReport]) {
         let Some(host) = self.state.hosts.get(&node).filter(|host| !host.lost) else { return };
-        let named = |report: &VmReport| host.vms.get(&report.run.vm).cloned();
+        let named = |report: &VmReport| {
+            let vm = report.run.vm;
+            host.vms.get(&vm).or_else(|| host.purging.get(&vm)).cloned()
+        };
         let named: Vec<_> = reports.iter().filter_map(|report| Some((named(report)?, report))).collect();
         for (name, report) in named {
             self.report(node, &name, report);
@@ -354,8 +404,11 @@ impl Step<'_> {
     /// have been followed by a start.
     fn report(&mut self, node: NodeId, name: &VmName, report: &VmReport) {
         let Some(vm) = self.state.vms.get(name) else { return };
-        if vm.assigned != Some((node, report.run.epoch)) || report.generation > vm.generation {
+        if report.generation > vm.generation || report.run.epoch != vm.epoch {
             return;
+        }
+        if vm.assigned.is_none_or(|(host, _)| host != node) {
+            return self.report_of_purge(node, name, report);
         }
         let confirmed = vm.wanted == Wanted::Stopped
             && report.phase == Phase::Stopped
@@ -376,11 +429,30 @@ impl Step<'_> {
             }
             if confirmed {
                 vm.assigned = None;
+                vm.purging.remove(&node);
             }
-            !(confirmed && vm.deleting)
         });
         if confirmed || pins {
             self.touch(node);
+        }
+        if confirmed {
+            self.explain_purge(name);
+        }
+    }
+
+    /// Takes what the agent of a host that once ran a deleted VM says of it.
+    fn report_of_purge(&mut self, node: NodeId, name: &VmName, report: &VmReport) {
+        let Some(vm) = self.state.vms.get(name).filter(|vm| vm.purging.contains(&node)) else { return };
+        let done = report.phase == Phase::Stopped && report.generation == vm.generation;
+        let at = self.now();
+        if done {
+            self.state.with_vm(name, |vm| {
+                vm.purging.remove(&node);
+            });
+            self.touch(node);
+            self.explain_purge(name);
+        } else if let Some(complaint) = vm.purge_complaint(node, report) {
+            self.state.with_vm(name, |vm| vm.stands(Phase::Stopping, complaint, at));
         }
     }
 
@@ -398,6 +470,7 @@ fn assign_to(vm: &mut Vm, node: NodeId, at: Moment) {
     vm.epoch = Epoch(vm.epoch.0 + 1);
     vm.assigned = Some((node, vm.epoch));
     vm.last_host = Some(node);
+    vm.hosts.insert(node);
     vm.restarts = 0;
     vm.stands(Phase::Pending, format!("assigned to {node}"), at);
 }

@@ -81,23 +81,22 @@ impl State {
         self.vms.values().filter(move |vm| vm.home() == Some(node))
     }
 
-    /// What `node` has to run or to stop, whole; nothing for a lost host, whatever is still written on its name.
+    /// What `node` has to run, to stop or to remove, whole; nothing for a lost host, whatever is still written on its name.
     #[must_use]
     pub fn assignments(&self, node: NodeId) -> Vec<Assignment> {
         let Some(host) = self.hosts.get(&node).filter(|host| !host.lost) else { return Vec::new() };
-        let vms = host.vms.values().filter_map(|name| self.vms.get(name));
-        vms.filter_map(|vm| {
-            let (_, epoch) = vm.assigned?;
-            Some(Assignment {
-                run: Run { vm: vm.id, epoch },
-                name: vm.name.clone(),
-                generation: vm.generation,
-                wanted: vm.wanted,
-                spec: vm.spec.clone(),
-                artifact: vm.artifact.clone(),
-            })
-        })
-        .collect()
+        let only_purged = host.purging.iter().filter(|(vm, _)| !host.vms.contains_key(vm));
+        let names = host.vms.iter().chain(only_purged).map(|(_, name)| name);
+        let assignment = |vm: &Vm| Assignment {
+            run: Run { vm: vm.id, epoch: vm.epoch },
+            name: vm.name.clone(),
+            generation: vm.generation,
+            wanted: vm.wanted,
+            spec: vm.spec.clone(),
+            artifact: vm.artifact.clone(),
+            purge: vm.purging.contains(&node),
+        };
+        names.filter_map(|name| self.vms.get(name)).map(assignment).collect()
     }
 
     /// Where every member is reached, voters first.
@@ -108,12 +107,12 @@ impl State {
         voters.iter().chain(workers).filter_map(address).collect()
     }
 
-    /// Takes a VM out, lets `change` work on it, and puts it back with hash and indexes up to date; `change` returns
-    /// false to have it gone.
-    fn with_vm(&mut self, name: &VmName, change: impl FnOnce(&mut Vm) -> bool) {
+    /// Takes a VM out, lets `change` work on it, and puts it back with hash and indexes up to date, unless it is gone.
+    fn with_vm(&mut self, name: &VmName, change: impl FnOnce(&mut Vm)) {
         let Some(mut vm) = self.vms.remove(name) else { return };
         self.unindex_vm(&vm);
-        if change(&mut vm) {
+        change(&mut vm);
+        if !vm.is_gone() {
             self.index_vm(vm);
         }
     }
@@ -121,6 +120,9 @@ impl State {
     fn unindex_vm(&mut self, vm: &Vm) {
         self.objects_hash = self.objects_hash.wrapping_sub(vm.hash);
         self.unplaced.remove(&vm.name);
+        for node in &vm.purging {
+            self.with_host(*node, |host| drop(host.purging.remove(&vm.id)));
+        }
         if let Some((node, _)) = vm.assigned {
             self.with_host(node, |host| {
                 host.vms.remove(&vm.id);
@@ -139,6 +141,9 @@ impl State {
                 host.used = host.used.plus(vm.spec.resources);
                 host.ports.extend(vm.spec.host_ports().map(|port| (port, vm.name.clone())));
             });
+        }
+        for node in &vm.purging {
+            self.with_host(*node, |host| drop(host.purging.insert(vm.id, vm.name.clone())));
         }
         if self.is_unplaced(&vm) {
             self.unplaced.insert(vm.name.clone());
@@ -210,14 +215,22 @@ impl State {
             if let Some((node, epoch)) = vm.assigned {
                 assert_eq!(epoch, vm.epoch, "invariant: an assignment has the newest epoch");
                 assert_eq!(vm.last_host, Some(node), "invariant: an assigned VM's last host is its host");
+                assert!(vm.hosts.contains(&node), "invariant: a VM remembers all its hosts");
                 for port in vm.spec.host_ports() {
                     assert!(ports.insert((node, port)), "invariant: a host's port belongs to one VM");
                 }
                 let sum = used.entry(node).or_default();
                 *sum = sum.plus(vm.spec.resources);
-            } else {
-                assert!(!vm.deleting, "invariant: a deleted VM without a host is gone");
             }
+            assert!(!vm.is_gone(), "invariant: a deleted VM with nothing left to do is gone");
+            assert!(
+                vm.purging.is_empty() || vm.deleting,
+                "invariant: only a deleted VM's volumes are removed"
+            );
+            assert!(
+                vm.purging.iter().all(|node| self.hosts.contains_key(node)),
+                "invariant: only members have something to remove"
+            );
         }
         for (node, host) in &self.hosts {
             assert!(!self.removed.contains(node), "invariant: a removed host does not return");
@@ -236,6 +249,7 @@ impl State {
                 Host {
                     used: Resources::default(),
                     vms: BTreeMap::new(),
+                    purging: BTreeMap::new(),
                     ports: BTreeMap::new(),
                     ..host.clone()
                 },

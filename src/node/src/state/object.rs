@@ -1,14 +1,18 @@
 //! Hosts and VMs as the state holds them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::hash::hash_of;
 use crate::command::HostSpec;
+use crate::hypervisor::VmReport;
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, Revision, VmId};
 use crate::request::{Transition, VmView};
 use crate::spec::{FailoverPolicy, HostPort, Phase, Resources, VmName, VmSpec, Wanted};
 use crate::time::WallMs;
+
+/// What is said of a deleted VM while its hosts remove what they keep of it.
+pub(super) const PURGING: &str = "its volumes are being removed";
 
 /// A member as a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Host {
     pub used: Resources,
     /// Its VMs. Derived.
     pub vms: BTreeMap<VmId, VmName>,
+    /// Deleted VMs whose volumes it has yet to remove. Derived.
+    pub purging: BTreeMap<VmId, VmName>,
     /// Its ports that VMs have taken. Derived.
     pub ports: BTreeMap<HostPort, VmName>,
     pub(super) hash: u64,
@@ -48,9 +54,16 @@ impl Host {
             set_revision,
             used,
             vms,
+            purging: BTreeMap::new(),
             ports: BTreeMap::new(),
             hash: 0,
         }
+    }
+
+    /// Whether nothing of any VM keeps it from leaving.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.vms.is_empty() && self.purging.is_empty()
     }
 
     /// Whether it takes new VMs.
@@ -104,6 +117,10 @@ pub struct Vm {
     pub artifact: Option<String>,
     /// The host it was assigned to last; holds its volumes, if it has any.
     pub last_host: Option<NodeId>,
+    /// All hosts it was ever assigned to: each may keep something of it.
+    pub hosts: BTreeSet<NodeId>,
+    /// The hosts that have yet to remove what they keep of it; only of a deleted VM.
+    pub purging: BTreeSet<NodeId>,
     /// Its newest changes of phase, the newest last, at most [`Vm::TRANSITIONS_MAX`].
     pub transitions: VecDeque<Transition>,
     spec_hash: u64,
@@ -141,6 +158,8 @@ impl Vm {
             observed_generation: Generation(1),
             artifact: None,
             last_host: None,
+            hosts: BTreeSet::new(),
+            purging: BTreeSet::new(),
             transitions: VecDeque::new(),
             spec_hash,
             hash: 0,
@@ -164,6 +183,38 @@ impl Vm {
     #[must_use]
     pub fn may_move(&self) -> bool {
         self.spec.failover == FailoverPolicy::Move && !self.spec.local_volume
+    }
+
+    /// Whether a deleted VM is through: nothing of it runs, and nobody has anything left to remove.
+    pub(super) fn is_gone(&self) -> bool {
+        self.deleting && self.assigned.is_none() && self.purging.is_empty()
+    }
+
+    /// Whether `report`, from `node`, says something that is not written down yet.
+    #[must_use]
+    pub fn is_told_news(&self, node: NodeId, report: &VmReport) -> bool {
+        if report.generation > self.generation || report.run.epoch != self.epoch {
+            return false;
+        }
+        if self.assigned.is_some_and(|(host, _)| host == node) {
+            return self.phase != report.phase
+                || self.observed_generation != report.generation
+                || self.restarts != report.restarts
+                || self.reason != report.reason
+                || (self.artifact.is_none() && report.artifact.is_some());
+        }
+        let done = report.phase == Phase::Stopped && report.generation == self.generation;
+        self.purging.contains(&node) && (done || self.purge_complaint(node, report).is_some())
+    }
+
+    /// What to write down when `node` cannot remove what it keeps. One host's complaint at a time: several would overwrite each
+    /// other with every heartbeat.
+    pub(super) fn purge_complaint(&self, node: NodeId, report: &VmReport) -> Option<String> {
+        let own = format!("{node}: ");
+        let may = self.reason == PURGING || self.reason.starts_with(&own);
+        let complaint = own + &report.reason;
+        let new = !report.reason.is_empty() && self.reason != complaint;
+        (new && may && self.assigned.is_none()).then_some(complaint)
     }
 
     /// As clients see it.
@@ -207,7 +258,7 @@ impl Vm {
         let wanted =
             (self.generation, self.wanted == Wanted::Running, self.deleting, self.assigned, self.epoch);
         let status = (self.phase, &self.reason, self.since, self.restarts, self.observed_generation);
-        let past = (&self.artifact, self.last_host, &self.transitions);
+        let past = (&self.artifact, self.last_host, &self.hosts, &self.purging, &self.transitions);
         self.hash = hash_of(&("vm", self.id, &self.name, self.spec_hash, wanted, status, past));
     }
 }

@@ -142,7 +142,11 @@ fn write() -> impl Strategy<Value = Write> {
         (name(), spec()).prop_map(|(name, spec)| Write::CreateVm { name, spec: Arc::new(spec) }),
         at().prop_map(|(name, generation)| Write::StartVm { name, generation }),
         at().prop_map(|(name, generation)| Write::StopVm { name, generation }),
-        at().prop_map(|(name, generation)| Write::DeleteVm { name, generation }),
+        (at(), any::<bool>()).prop_map(|((name, generation), keep_volumes)| Write::DeleteVm {
+            name,
+            generation,
+            keep_volumes
+        }),
         (node(), any::<bool>()).prop_map(|(node, cordoned)| Write::CordonHost { node, cordoned }),
         node().prop_map(|node| Write::RemoveHost { node }),
         (at(), spec()).prop_map(|((name, generation), spec)| Write::UpdateVm {
@@ -331,14 +335,15 @@ fn nonce() -> impl Strategy<Value = Nonce> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (run(), name(), generation(), wanted(), spec(), prop::option::of(text())).prop_map(
-        |(run, name, generation, wanted, spec, artifact)| Assignment {
+    (run(), name(), generation(), wanted(), spec(), prop::option::of(text()), any::<bool>()).prop_map(
+        |(run, name, generation, wanted, spec, artifact, purge)| Assignment {
             run,
             name,
             generation,
             wanted,
             spec: Arc::new(spec),
             artifact,
+            purge: purge && wanted == Wanted::Stopped,
         },
     )
 }

@@ -32,7 +32,7 @@ fn one_node_leads_and_runs_a_vm() {
     cluster.done(Write::StopVm { name: name("web"), generation: None }).unwrap();
     cluster.run(Duration::from_secs(2));
     assert_eq!(cluster.running(), []);
-    cluster.done(Write::DeleteVm { name: name("web"), generation: None }).unwrap();
+    cluster.done(Write::DeleteVm { name: name("web"), generation: None, keep_volumes: false }).unwrap();
     assert!(cluster.node(1).state().unwrap().vms.is_empty());
 }
 

@@ -6,3 +6,4 @@ mod basics;
 mod cluster;
 mod randomness;
 mod transcripts;
+mod volumes;

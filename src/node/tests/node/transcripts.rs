@@ -67,7 +67,7 @@ fn write(cluster: &mut Cluster, verb: &str, words: &[&str]) -> String {
         "create" => Write::CreateVm { name: vm, spec: spec() },
         "start" => Write::StartVm { name: vm, generation: None },
         "stop" => Write::StopVm { name: vm, generation: None },
-        _ => Write::DeleteVm { name: vm, generation: None },
+        _ => Write::DeleteVm { name: vm, generation: None, keep_volumes: false },
     };
     let ticket = cluster.write(at, write);
     cluster.run(Duration::from_millis(500));

@@ -1,0 +1,127 @@
+//! What becomes of what a VM keeps on its hosts when it is deleted.
+
+use std::sync::Arc;
+
+use blixard_node::config::RaftConfig;
+use blixard_node::ids::NodeId;
+use blixard_node::request::Write;
+use blixard_node::spec::{Phase, VmSpec};
+use blixard_node::time::Duration;
+
+use crate::cluster::{Cluster, name, spec};
+
+/// Three nodes; a VM named "web" has run on the returned host and is stopped.
+fn stopped_vm(local_volume: bool) -> (Cluster, u64) {
+    let mut cluster = Cluster::new(1, RaftConfig::default());
+    cluster.tell = true;
+    cluster.add(2);
+    cluster.add(3);
+    cluster.run(Duration::from_secs(20));
+    // The leader takes the first one; one that has to survive runs elsewhere.
+    let leader = cluster.leader().unwrap();
+    cluster.done(Write::CordonHost { node: NodeId(leader), cordoned: true }).unwrap();
+    let spec = Arc::new(VmSpec { local_volume, ..(*spec()).clone() });
+    cluster.done(Write::CreateVm { name: name("web"), spec }).unwrap();
+    cluster.done(Write::StartVm { name: name("web"), generation: None }).unwrap();
+    cluster.run(Duration::from_secs(2));
+    let (host, _) = cluster.running()[0];
+    cluster.done(Write::StopVm { name: name("web"), generation: None }).unwrap();
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.running(), [], "{}", cluster.log);
+    assert_ne!(host, leader);
+    (cluster, host)
+}
+
+fn delete(cluster: &mut Cluster, keep_volumes: bool) {
+    cluster.done(Write::DeleteVm { name: name("web"), generation: None, keep_volumes }).unwrap();
+}
+
+/// Phase and reason, while it is listed.
+fn stands(cluster: &Cluster) -> Option<(Phase, String)> {
+    let leader = cluster.leader().unwrap();
+    let vm = cluster.node(leader).state().unwrap().vms.get(&name("web"))?;
+    Some((vm.phase, vm.reason.clone()))
+}
+
+#[test]
+fn a_deleted_vms_host_removes_what_it_keeps_before_the_name_is_free() {
+    let (mut cluster, host) = stopped_vm(false);
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+    assert_eq!(cluster.log.matches("is purged").count(), 1, "{}", cluster.log);
+    assert!(
+        cluster
+            .log
+            .lines()
+            .any(|line| line.contains(&format!("host {host}: ")) && line.ends_with("is purged"))
+    );
+}
+
+#[test]
+fn kept_volumes_are_not_touched() {
+    let (mut cluster, _) = stopped_vm(true);
+    delete(&mut cluster, true);
+    cluster.run(Duration::from_secs(20));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+    assert!(!cluster.log.contains("is purged"), "{}", cluster.log);
+}
+
+#[test]
+fn a_lost_host_is_waited_for_only_where_the_local_volume_is() {
+    for local in [false, true] {
+        let (mut cluster, host) = stopped_vm(local);
+        cluster.crash(host);
+        cluster.run(Duration::from_secs(20));
+        delete(&mut cluster, false);
+        cluster.run(Duration::from_secs(2));
+        let expected = (Phase::Lost, format!("waiting for n{host} to remove its volumes"));
+        assert_eq!(stands(&cluster), local.then_some(expected), "{}", cluster.log);
+        cluster.open(host);
+        cluster.run(Duration::from_secs(10));
+        assert_eq!(stands(&cluster), None, "{}", cluster.log);
+        assert_eq!(cluster.log.contains("is purged"), local, "{}", cluster.log);
+    }
+}
+
+#[test]
+fn a_host_that_is_lost_while_it_is_waited_for_is_waited_for_no_more() {
+    let (mut cluster, host) = stopped_vm(false);
+    cluster.crash(host);
+    // The leader does not know yet.
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(2));
+    let expected = (Phase::Stopping, "its volumes are being removed".to_owned());
+    assert_eq!(stands(&cluster), Some(expected), "{}", cluster.log);
+    cluster.run(Duration::from_secs(20));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+}
+
+#[test]
+fn whoever_gives_the_volumes_up_waits_no_more() {
+    let (mut cluster, host) = stopped_vm(true);
+    cluster.crash(host);
+    cluster.run(Duration::from_secs(20));
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(60));
+    assert!(stands(&cluster).is_some(), "{}", cluster.log);
+    delete(&mut cluster, true);
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+    cluster.open(host);
+    cluster.run(Duration::from_secs(10));
+    assert!(!cluster.log.contains("is purged"), "{}", cluster.log);
+}
+
+#[test]
+fn a_running_vm_is_stopped_first() {
+    let (mut cluster, host) = stopped_vm(false);
+    cluster.done(Write::StartVm { name: name("web"), generation: None }).unwrap();
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.running().len(), 1, "{}", cluster.log);
+    let (now, _) = cluster.running()[0];
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+    let hosts = if now == host { 1 } else { 2 };
+    assert_eq!(cluster.log.matches("is purged").count(), hosts, "every host it ran on:\n{}", cluster.log);
+}

@@ -301,7 +301,8 @@ fn conforms() {
 fn stop_leaves_no_process_socket_or_lock() {
     let mut host = Host::new();
     assert_eq!(host.start("exec sleep 1000", Duration::from_secs(60)), Ok(Done::Started));
-    assert_eq!((host.guests().len(), host.supervisors().len()), (1, 1));
+    // For a moment of its exec a process has neither environment nor arguments.
+    eventually("one of each", || (host.guests().len(), host.supervisors().len()) == (1, 1));
     let grace = Duration::from_secs(10);
     assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
     assert_eq!(host.guests(), NONE, "dead when it is said to be");
@@ -318,6 +319,32 @@ fn descendants_die_too_also_those_in_sessions_of_their_own() {
     assert_eq!(host.guests(), NONE);
     let bare = find(|environ, cmdline| environ.is_empty() && cmdline.starts_with("/bin/sleep\x001000"));
     assert_eq!(bare, NONE, "one that has shed its environment");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_paused_process_stands_still_with_all_that_came_of_it() {
+    let mut host = Host::new();
+    let script = "count() { while :; do echo x >> \"$BENCH/$1\"; sleep 0.01; done; }; count a & setsid sh -c \"while :; do echo x >> $BENCH/b; sleep 0.01; done\" & wait";
+    assert_eq!(host.start(script, Duration::from_secs(60)), Ok(Done::Started));
+    let folder = host.folder.path().to_owned();
+    let counts = || ["a", "b"].map(|name| fs::metadata(folder.join(name)).map_or(0, |file| file.len()));
+    eventually("both count", || counts().into_iter().all(|count| count > 4));
+    assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
+    std::thread::sleep(StdDuration::from_millis(100));
+    let before = counts();
+    std::thread::sleep(StdDuration::from_millis(300));
+    assert_eq!(counts(), before);
+    assert_eq!(host.call(HypervisorRequest::Resume { run: RUN }), Ok(Done::Resumed));
+    eventually("both count on", || counts().iter().zip(before).all(|(now, before)| *now > before + 2));
+    assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
+    assert_eq!(
+        host.call(HypervisorRequest::Stop { run: RUN, grace: Duration::from_secs(10) }),
+        Ok(Done::Stopped)
+    );
+    assert_eq!(host.start(script, Duration::from_secs(2)), Ok(Done::Started));
+    assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
+    host.expect_exit(Exit::DeadlinePassed);
     host.assert_nothing_left();
 }
 
@@ -390,7 +417,8 @@ fn two_daemons_on_one_folder_do_not_run_a_vm_twice() {
         ),
         "{refused:?}"
     );
-    assert_eq!((host.guests().len(), host.supervisors().len()), (1, 1));
+    // For a moment of its exec a process has neither environment nor arguments.
+    eventually("one of each", || (host.guests().len(), host.supervisors().len()) == (1, 1));
 }
 
 #[test]

@@ -13,7 +13,9 @@ use std::time::Duration as StdDuration;
 
 use blixard::hypervisor::{Backends, Config, Sink, qemu, tool};
 use blixard::supervise::boot_time;
-use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
+use blixard_node::hypervisor::{
+    Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
+};
 use blixard_node::ids::{Epoch, OpId, VmId};
 use blixard_node::input::Input;
 use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
@@ -236,8 +238,7 @@ impl Bench for Host {
             Guest::PowersOff => Some(self.vm("do=p", "")),
             Guest::Broken => Some(self.vm("", "initrd = '/no/such/initrd'")),
             Guest::Crashes => Some(self.vm("do=k", "")),
-            // A stop ends QEMU itself, whatever the guest does.
-            Guest::Deaf => None,
+            Guest::Deaf => Some(self.vm("do=h", "")),
         }
     }
 
@@ -311,6 +312,100 @@ fn a_guest_runs_and_a_stop_leaves_nothing() {
     assert_eq!(host.qemus().len(), 1);
     host.stop(RUN);
     assert_eq!(host.qemus(), [0_i32; 0], "dead when it is said to be");
+    host.assert_nothing_left();
+}
+
+/// How often the only run's guest has counted.
+fn ticks(host: &Host) -> usize {
+    host.printed().matches("GUEST-TICK").count()
+}
+
+#[test]
+fn a_stop_is_the_power_button_and_then_a_kill() {
+    if is_skipped() {
+        return;
+    }
+    let mut host = Host::new();
+    let obedient = host.vm("", "");
+    assert_eq!(host.start(RUN, &obedient), Ok(Done::Started));
+    eventually("the guest counts", || ticks(&host) > 1);
+    let asked = boot_time();
+    host.stop(RUN);
+    assert!(boot_time() - asked < 5_000_000_000, "it does not wait for the grace's end");
+    let printed = host.printed();
+    assert!(printed.contains("GUEST-POWERBUTTON\nGUEST-POWEROFF"), "{printed}");
+    let deaf = host.vm("do=h", "");
+    assert_eq!(host.start(RUN, &deaf), Ok(Done::Started));
+    let asked = boot_time();
+    let grace = Duration::from_millis(400);
+    assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
+    let took = (boot_time() - asked) / 1_000_000;
+    assert!((400..1_500).contains(&took), "{took} ms: QEMU quits when the grace is over");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_paused_guest_stands_still_and_its_deadline_does_not() {
+    if is_skipped() {
+        return;
+    }
+    let mut host = Host::new();
+    let spec = host.vm("", "");
+    assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+    eventually("the guest counts", || ticks(&host) > 1);
+    for _ in 0..2 {
+        assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused), "once or twice");
+    }
+    let paused = Done::Listed(vec![RunView { run: RUN, state: RunState::Paused }]);
+    assert_eq!(host.call(HypervisorRequest::List), Ok(paused.clone()));
+    std::thread::sleep(StdDuration::from_millis(200));
+    let before = ticks(&host);
+    std::thread::sleep(StdDuration::from_millis(500));
+    assert_eq!(ticks(&host), before);
+    host.agent_comes();
+    assert_eq!(host.call(HypervisorRequest::List), Ok(paused), "adopted as it stands");
+    assert_eq!(host.call(HypervisorRequest::Resume { run: RUN }), Ok(Done::Resumed));
+    eventually("it counts on", || ticks(&host) > before + 1);
+    assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
+    host.stop(RUN);
+    assert!(host.printed().contains("GUEST-POWERBUTTON"), "a paused guest is woken for its end");
+    let deadline = Time(boot_time()) + Duration::from_secs(2);
+    let start = HypervisorRequest::Start {
+        run: RUN,
+        name: name(RUN),
+        spec: Arc::new(spec),
+        artifact: None,
+        deadline,
+    };
+    assert_eq!(host.call(start), Ok(Done::Started));
+    assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
+    host.expect_exit(Exit::DeadlinePassed, "deadline");
+    let gone = host.call(HypervisorRequest::Pause { run: RUN });
+    assert!(matches!(gone, Err(HypervisorError::Uncertain { .. })), "{gone:?}");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn an_end_is_told_in_the_guests_own_terms() {
+    if is_skipped() {
+        return;
+    }
+    let mut host = Host::new();
+    for (cmdline, exit, words) in [
+        ("do=p", Exit::PoweredOff, "the guest powered itself off"),
+        ("do=r", Exit::Crashed, "the guest reset itself"),
+        ("do=c", Exit::Crashed, "the guest reset itself"),
+        ("do=k", Exit::Crashed, "the guest panicked"),
+    ] {
+        let spec = host.vm(cmdline, "");
+        assert_eq!(host.start(RUN, &spec), Ok(Done::Started), "{cmdline}");
+        host.expect_exit(exit, words);
+    }
+    let spec = host.vm("", "");
+    assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+    eventually("it runs", || host.qemus().len() == 1);
+    kill_process(Pid::from_raw(host.qemus()[0]).unwrap(), Signal::TERM).unwrap();
+    host.expect_exit(Exit::Crashed, "told to end by a signal");
     host.assert_nothing_left();
 }
 

@@ -143,8 +143,8 @@ impl Host {
                     }
                 }
             }
-            HypervisorRequest::Pause { .. } => self.done(op, Err(unsupported("pause a VM"))),
-            HypervisorRequest::Resume { .. } => self.done(op, Err(unsupported("resume a VM"))),
+            HypervisorRequest::Pause { run } => self.halt(op, run, Order::Pause),
+            HypervisorRequest::Resume { run } => self.halt(op, run, Order::Resume),
             HypervisorRequest::Purge { run, name, spec } => {
                 if let Some(live) = self.live.get(&run.vm) {
                     let epoch = live.run.epoch;
@@ -240,6 +240,14 @@ impl Host {
         }
     }
 
+    /// A pause or a resume.
+    fn halt(&mut self, op: OpId, run: Run, order: Order) {
+        match self.live.get_mut(&run.vm).filter(|live| live.run == run) {
+            Some(live) => live.halt(op, order, boot_time()),
+            None => self.done(op, Err(uncertain("no such run is alive here"))),
+        }
+    }
+
     /// The agent knows that this run is over: its exit is not told again.
     fn forget_exit(&self, run: Run) {
         if let Some((_, dir)) = self.ended.get(&run.vm).filter(|(ended, _)| *ended == run)
@@ -293,8 +301,8 @@ impl Host {
         }
         loop {
             match live.hear() {
-                Heard::Message(Notice::Is { token, state, deadline }) => {
-                    if !live.learn(&token, state, deadline) {
+                Heard::Message(Notice::Is { token, state, deadline, paused }) => {
+                    if !live.learn(&token, state, deadline, paused) {
                         warn!(%vm, dir = %live.dir.path().display(), "another program answers on the run's socket");
                         break;
                     }
@@ -304,12 +312,25 @@ impl Host {
                         (self.sink)(Input::HypervisorDone { op, result: Ok(Done::Started) });
                     }
                 }
+                Heard::Message(Notice::Did { order, refused }) => {
+                    for op in live.halted(order, refused.is_none()) {
+                        let result = match (&refused, order) {
+                            (Some(reason), _) => Err(uncertain(reason)),
+                            (None, Order::Pause) => Ok(Done::Paused),
+                            (None, _) => Ok(Done::Resumed),
+                        };
+                        (self.sink)(Input::HypervisorDone { op, result });
+                    }
+                }
                 Heard::Message(Notice::Ended(ended)) => return Some(ended),
                 Heard::Garbled => {}
                 Heard::Nothing | Heard::Closed => break,
             }
         }
         live.flush();
+        for (op, order) in live.overdue_halts(now) {
+            (self.sink)(Input::HypervisorDone { op, result: Err(unsupported(order)) });
+        }
         if live.orphaned {
             return self.mourn(vm);
         }
@@ -345,9 +366,12 @@ impl Host {
 
     /// Completes what waits for the end of a run, and tells of it when nobody asked for it.
     fn settle(&mut self, vm: VmId, ended: &Ended) {
-        let Some(live) = self.live.remove(&vm) else {
+        let Some(mut live) = self.live.remove(&vm) else {
             return;
         };
+        for (op, _) in live.lost_halts() {
+            self.done(op, Err(uncertain("the run has ended")));
+        }
         info!(%vm, epoch = %live.run.epoch, name = %live.name, how = ?ended.how, detail = ended.detail, "ended");
         self.zombies.extend(live.pid.map(|pid| pid.as_raw_nonzero().get()));
         let run = live.run;
@@ -451,8 +475,14 @@ fn failed_start(ended: &Ended) -> HypervisorError {
     }
 }
 
-fn unsupported(what: &str) -> HypervisorError {
-    HypervisorError::Unsupported { what: what.into() }
+fn uncertain(reason: impl Into<String>) -> HypervisorError {
+    HypervisorError::Uncertain { reason: reason.into() }
+}
+
+/// The answer for a supervisor that does not know an order.
+fn unsupported(order: Order) -> HypervisorError {
+    let what = if order == Order::Pause { "pause a VM" } else { "resume a VM" };
+    HypervisorError::Unsupported { what: format!("{what}: its supervisor does not answer to that") }
 }
 
 fn new_token() -> io::Result<String> {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use blixard_node::hypervisor::{Run, RunView};
+use blixard_node::hypervisor::{Run, RunState, RunView};
 use blixard_node::ids::OpId;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -24,6 +24,9 @@ const OVERDUE: u64 = 1_000 * MS;
 /// How long an adopted supervisor has to answer before its record's deadline is held against it.
 const ANSWER: u64 = 5_000 * MS;
 
+/// How long a supervisor has to answer a pause or a resume.
+const HALT: u64 = 3_000 * MS;
+
 /// How long a supervisor that holds its lock may be without a socket.
 const SILENT: u64 = 2_000 * MS;
 
@@ -41,6 +44,9 @@ pub(super) struct Live {
     pub(super) start: Option<OpId>,
     /// The stops and kills to complete when it is dead.
     pub(super) stops: Vec<OpId>,
+    /// The pauses and resumes that are not answered yet.
+    halts: Vec<Halt>,
+    paused: bool,
     /// Its supervisor has said who it is, or was spawned by this process.
     pub(super) known: bool,
     /// Its supervisor is gone without a word.
@@ -50,6 +56,15 @@ pub(super) struct Live {
     /// When its processes are killed from here, whatever the supervisor does.
     doom: u64,
     since: u64,
+}
+
+/// A pause or a resume under way.
+#[derive(Debug)]
+struct Halt {
+    op: OpId,
+    order: Order,
+    /// When it is given up.
+    until: u64,
 }
 
 impl Live {
@@ -80,6 +95,8 @@ impl Live {
             pid: None,
             start: None,
             stops: Vec::new(),
+            halts: Vec::new(),
+            paused: false,
             known: false,
             orphaned: false,
             line: None,
@@ -91,7 +108,13 @@ impl Live {
 
     /// For [`blixard_node::hypervisor::Done::Listed`].
     pub(super) fn view(&self) -> RunView {
-        RunView { run: self.run, state: self.standing.into() }
+        let state = match self.standing {
+            Standing::Starting => RunState::Starting,
+            Standing::Running if self.paused => RunState::Paused,
+            Standing::Running => RunState::Running,
+            Standing::Stopping => RunState::Stopping,
+        };
+        RunView { run: self.run, state }
     }
 
     /// The socket, for waiting.
@@ -101,7 +124,7 @@ impl Live {
 
     /// Whether something has to be tried again soon.
     pub(super) fn is_restless(&self) -> bool {
-        self.orphaned || self.line.is_none() || !self.outbox.is_empty()
+        self.orphaned || self.line.is_none() || !self.outbox.is_empty() || !self.halts.is_empty()
     }
 
     /// When its processes are killed from here.
@@ -126,12 +149,42 @@ impl Live {
                 self.doom = self.doom.min(now.saturating_add(OVERDUE));
             }
             Order::Extend { .. } => self.outbox.retain(|waiting| !matches!(waiting, Order::Extend { .. })),
-            Order::Status => {}
+            Order::Status | Order::Pause | Order::Resume => {}
         }
         if !self.outbox.contains(&order) {
             self.outbox.push_back(order);
         }
         self.flush();
+    }
+
+    /// Sends a pause or a resume, and remembers who waits for its answer.
+    pub(super) fn halt(&mut self, op: OpId, order: Order, now: u64) {
+        self.halts.push(Halt { op, order, until: now + HALT });
+        self.order(order, now);
+    }
+
+    /// An order was answered: who has waited for that.
+    pub(super) fn halted(&mut self, order: Order, done: bool) -> Vec<OpId> {
+        if done {
+            self.paused = order == Order::Pause;
+        }
+        self.take_halts(|halt| halt.order == order).into_iter().map(|halt| halt.op).collect()
+    }
+
+    /// Those whose answers are overdue: the supervisor is older than the order, or hangs.
+    pub(super) fn overdue_halts(&mut self, now: u64) -> Vec<(OpId, Order)> {
+        self.take_halts(|halt| now >= halt.until).into_iter().map(|halt| (halt.op, halt.order)).collect()
+    }
+
+    /// All that wait: nothing of the run is left to be halted.
+    pub(super) fn lost_halts(&mut self) -> Vec<(OpId, Order)> {
+        self.overdue_halts(u64::MAX)
+    }
+
+    fn take_halts(&mut self, is_meant: impl Fn(&Halt) -> bool) -> Vec<Halt> {
+        let (taken, kept) = std::mem::take(&mut self.halts).into_iter().partition(is_meant);
+        self.halts = kept;
+        taken
     }
 
     /// Sends what waits.
@@ -191,13 +244,14 @@ impl Live {
     }
 
     /// Takes over what a supervisor says of itself. False when it is not the one of this run.
-    pub(super) fn learn(&mut self, token: &str, state: Standing, deadline: u64) -> bool {
+    pub(super) fn learn(&mut self, token: &str, state: Standing, deadline: u64, paused: bool) -> bool {
         if token != self.token {
             self.line = None;
             self.orphaned = true;
             return false;
         }
         self.known = true;
+        self.paused = paused;
         if self.standing != Standing::Stopping {
             self.standing = state;
             self.doom = self.doom.max(deadline.saturating_add(OVERDUE));

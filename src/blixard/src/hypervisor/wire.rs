@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use blixard_node::hypervisor::{Exit, Run, RunState};
+use blixard_node::hypervisor::{Exit, Run};
 use blixard_node::ids::{Epoch, VmId};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::de::DeserializeOwned;
@@ -38,6 +38,11 @@ pub enum Order {
     },
     /// Kill the VM.
     Kill,
+    /// Halt the guest's CPUs; answered with a [`Notice::Did`]. An older supervisor
+    /// ignores it.
+    Pause,
+    /// Let them run on; answered likewise.
+    Resume,
 }
 
 /// What a supervisor tells its daemons.
@@ -52,6 +57,16 @@ pub enum Notice {
         state: Standing,
         /// When it kills its VM, in nanoseconds of the boot-time clock.
         deadline: u64,
+        /// Its guest's CPUs are halted, while it runs.
+        #[serde(default)]
+        paused: bool,
+    },
+    /// What became of an [`Order::Pause`] or an [`Order::Resume`].
+    Did {
+        /// Which of them.
+        order: Order,
+        /// Why it was not done; none when it was.
+        refused: Option<String>,
     },
     /// The VM and all its processes are dead; the supervisor's last words.
     Ended(Ended),
@@ -67,16 +82,6 @@ pub enum Standing {
     Running,
     /// It was asked to end.
     Stopping,
-}
-
-impl From<Standing> for RunState {
-    fn from(standing: Standing) -> Self {
-        match standing {
-            Standing::Starting => Self::Starting,
-            Standing::Running => Self::Running,
-            Standing::Stopping => Self::Stopping,
-        }
-    }
 }
 
 /// How a run ended; also the content of `exit.json`.

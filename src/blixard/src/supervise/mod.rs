@@ -13,7 +13,8 @@
 //! - It adopts the VM's orphans (`PR_SET_CHILD_SUBREAPER`); when it says that the VM has ended, all processes that ever
 //!   came of it are dead, also those in sessions of their own.
 
-mod guest;
+mod child;
+mod control;
 mod output;
 mod tree;
 mod watch;
@@ -38,7 +39,7 @@ pub fn run_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode
     let rest: Vec<&str> = rest.iter().filter_map(|arg| arg.to_str()).collect();
     let done = match rest[..] {
         ["--dir", dir] => watch::supervise(&PathBuf::from(dir)),
-        ["--dir", dir, "--guest", parent] => Err(guest::become_guest(&PathBuf::from(dir), parent)),
+        ["--dir", dir, "--guest", parent] => Err(child::become_guest(&PathBuf::from(dir), parent)),
         _ => Err("usage: blixard supervise --dir DIR (started by `blixard node`, not by hand)".into()),
     };
     Some(match done {

@@ -1,11 +1,18 @@
 //! Kills a VM with all its descendants. The supervisor is their reaper: whoever loses a parent becomes its child.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal, wait,
+};
+
+/// How often the tree is looked through for processes that have come since the last look.
+const LOOKS_MAX: u32 = 16;
 
 /// Kills everything below this process and waits for it. The status of `first`, which must not have been waited for:
 /// until then its id is its own and its group's, dead or not.
@@ -47,20 +54,68 @@ fn children() -> Vec<Pid> {
     found
 }
 
+/// Sends `signal` to all that lives below this process, also to what is being forked meanwhile.
+pub(super) fn signal_all(signal: Signal) {
+    let mut done = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let before = done.len();
+        for (pid, born) in descendants() {
+            // The descriptor is taken before the second look: what is signalled is what was looked at.
+            if !done.contains(&(id(pid), born))
+                && let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
+                && stat(pid).is_some_and(|(_, now)| now == born)
+            {
+                let _ = pidfd_send_signal(&pidfd, signal);
+                done.insert((id(pid), born));
+            }
+        }
+        if done.len() == before {
+            return;
+        }
+    }
+}
+
+/// All processes below this one, each with the time of its birth.
+fn descendants() -> Vec<(Pid, u64)> {
+    let all: Vec<(Pid, Pid, u64)> =
+        all_pids().filter_map(|pid| stat(pid).map(|(parent, born)| (pid, parent, born))).collect();
+    let mut below = BTreeSet::from([id(rustix::process::getpid())]);
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        for (pid, parent, born) in &all {
+            if below.contains(&id(*parent)) && below.insert(id(*pid)) {
+                found.push((*pid, *born));
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
 /// For kernels without `CONFIG_PROC_CHILDREN`.
 fn children_by_search() -> Vec<Pid> {
     let own = rustix::process::getpid();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let names = processes.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| pid(&name)).filter(|pid| parent_of(*pid) == Some(own)).collect()
+    all_pids().filter(|pid| stat(*pid).is_some_and(|(parent, _)| parent == own)).collect()
 }
 
-fn parent_of(pid: Pid) -> Option<Pid> {
+fn all_pids() -> impl Iterator<Item = Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| pid(entry.file_name().to_str()?))
+}
+
+/// A process's parent, and the time of its birth in the kernel's ticks since boot: with its id it names a process for
+/// good.
+pub(crate) fn stat(pid: Pid) -> Option<(Pid, u64)> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // The name may hold anything, spaces and brackets too; it ends at the last bracket.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1).and_then(self::pid)
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((self::pid(fields.nth(1)?)?, fields.nth(17)?.parse().ok()?))
+}
+
+fn id(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
 }
 
 fn pid(text: &str) -> Option<Pid> {
@@ -82,5 +137,22 @@ mod tests {
         child.wait().unwrap();
         assert!(quick.contains(&id));
         assert!(slow.contains(&id));
+    }
+
+    #[test]
+    fn descendants_are_found_with_their_births() {
+        let mut shell = Command::new("/bin/sh").args(["-c", "sleep 1000 & wait"]).spawn().unwrap();
+        let id = pid(&shell.id().to_string()).unwrap();
+        let below = || -> Vec<(Pid, u64)> {
+            let all = descendants();
+            all.into_iter().filter(|(pid, _)| stat(*pid).is_some_and(|(parent, _)| parent == id)).collect()
+        };
+        while below().is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (sleep, born) = below()[0];
+        assert!(born >= stat(id).unwrap().1 && stat(id).unwrap().1 > 0);
+        kill_process(sleep, Signal::KILL).unwrap();
+        shell.wait().unwrap();
     }
 }

@@ -25,9 +25,9 @@ pub(super) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Program and arguments. The console is standard input and output; the control line is the open file 3 when
-    /// `control` says so.
-    pub(super) fn command(&self, control: bool) -> Vec<String> {
+    /// Program and arguments. The console is standard input and output, the control line is the open file 3, and the guest
+    /// waits (`-S`) until it is let go over that line.
+    pub(super) fn command(&self) -> Vec<String> {
         let spec = self.spec;
         let mut command = vec![self.program.display().to_string()];
         let mut add = |option: &str, value: String| command.extend([option.to_owned(), value]);
@@ -52,10 +52,8 @@ impl Machine<'_> {
         add("-monitor", "none".into());
         add("-chardev", "stdio,id=console,signal=off".into());
         add("-serial", "chardev:console".into());
-        if control {
-            add("-chardev", "socket,id=control,fd=3".into());
-            add("-mon", "chardev=control,mode=control".into());
-        }
+        add("-chardev", "socket,id=control,fd=3".into());
+        add("-mon", "chardev=control,mode=control".into());
         if self.arch == "x86_64" {
             // By which a guest's panic is told from a reboot.
             add("-device", "pvpanic".into());
@@ -80,7 +78,7 @@ impl Machine<'_> {
             let mac = spec.mac.clone().unwrap_or_else(|| mac_of(self.name));
             add("-device", format!("virtio-net-{},netdev=net0,mac={mac}", self.bus()));
         }
-        command.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
+        command.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-S"].map(String::from));
         command
     }
 
@@ -148,7 +146,7 @@ mod tests {
             volumes: Path::new("/v,1/web"),
             arch: "x86_64",
         };
-        expected.assert_eq(&machine.command(true).join(" ").replace(" -", "\n-"));
+        expected.assert_eq(&machine.command().join(" ").replace(" -", "\n-"));
     }
 
     #[test]
@@ -176,7 +174,8 @@ mod tests {
                 -action panic=exit-failure
                 -nodefaults
                 -no-user-config
-                -no-reboot"#]],
+                -no-reboot
+                -S"#]],
         );
     }
 
@@ -217,7 +216,8 @@ mod tests {
                 -device virtio-net-pci,netdev=net0,mac=52:54:00:72:1e:f1
                 -nodefaults
                 -no-user-config
-                -no-reboot"#]],
+                -no-reboot
+                -S"#]],
         );
     }
 
@@ -237,10 +237,10 @@ mod tests {
             volumes: Path::new("/v"),
             arch: "aarch64",
         };
-        let command = machine.command(false).join(" ");
+        let command = machine.command().join(" ");
         assert!(command.contains("-machine virt"), "{command}");
         assert!(command.contains("-netdev tap,id=net0,ifname=vm-web,script=no,downscript=no"), "{command}");
         assert!(command.contains("virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"), "{command}");
-        assert!(!command.contains("pvpanic") && !command.contains("control"), "{command}");
+        assert!(!command.contains("pvpanic"), "{command}");
     }
 }

@@ -18,7 +18,7 @@ pub use accel::{Accel, probe_kvm};
 pub use spec::{AccelChoice, Disk, Format, Network, QemuSpec, Size};
 
 use super::backend::{Backend, Job};
-use super::run_dir::Plan;
+use super::run_dir::{Control, Plan};
 use super::tool;
 use command::Machine;
 
@@ -157,7 +157,8 @@ impl Backend for Qemu {
                 ("PATH".to_owned(), tool::PATH.to_owned()),
                 ("BLIXARD_VM".to_owned(), name.to_string()),
             ]);
-            Ok(Plan { command: machine.command(false), env, workdir: "/".into(), ..Plan::default() })
+            let control = Control::Qmp { listens_at: None };
+            Ok(Plan { command: machine.command(), env, workdir: "/".into(), control, ..Plan::default() })
         };
         plan().map_err(|reason| HypervisorError::Prepare { reason })
     }

@@ -235,7 +235,7 @@ impl Bench for Host {
     }
 
     fn can_pause(&self) -> bool {
-        false
+        true
     }
 
     fn words(&self, guest: Guest) -> &'static str {

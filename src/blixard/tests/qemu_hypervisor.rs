@@ -243,7 +243,15 @@ impl Bench for Host {
     }
 
     fn can_pause(&self) -> bool {
-        false
+        true
+    }
+
+    fn words(&self, guest: Guest) -> &'static str {
+        match guest {
+            Guest::PowersOff => "the guest powered itself off",
+            Guest::Crashes => "the guest panicked",
+            _ => "",
+        }
     }
 
     fn agent_dies(&mut self) {

@@ -37,6 +37,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use backend::Backend;
 use host::Host;
+use microvm_nix::MicrovmNix;
 use process::Process;
 use qemu::Qemu;
 use run_dir::StateDir;
@@ -92,7 +93,11 @@ impl fmt::Debug for Backends {
 impl Backends {
     /// All backends that this program knows, whether or not this host can run them.
     fn all(config: &Config) -> Vec<Box<dyn Backend>> {
-        vec![Box::new(Process), Box::new(Qemu::new(&config.state_dir))]
+        vec![
+            Box::new(Process),
+            Box::new(Qemu::new(&config.state_dir)),
+            Box::new(MicrovmNix::new(&config.state_dir)),
+        ]
     }
 
     /// What each backend can do on this host, or why it cannot. Asks all of them at once, and none for longer than

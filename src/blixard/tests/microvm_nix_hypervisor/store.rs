@@ -105,6 +105,11 @@ pub(crate) fn nix(options: &Options, program: &str, args: &[&str]) -> String {
 }
 
 pub(crate) fn write_flake(folder: &Path, configurations: &str) {
+    write_flake_with(folder, "", configurations);
+}
+
+/// As [`write_flake`], with more functions than `runner` and `plain`.
+pub(crate) fn write_flake_with(folder: &Path, functions: &str, configurations: &str) {
     fs::create_dir_all(folder).unwrap();
     let text = format!(
         r#"{{
@@ -123,6 +128,7 @@ pub(crate) fn write_flake(folder: &Path, configurations: &str) {
       echo "${{text}}" > $out/bin/microvm-run
       chmod 755 $out/bin/microvm-run
     '';
+{functions}
   in {{ nixosConfigurations = {{ {configurations} }}; }};
 }}
 "#

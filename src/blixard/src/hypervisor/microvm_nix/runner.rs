@@ -83,15 +83,16 @@ impl Runner {
 
     /// What runs before it. Sockets of earlier runs go: they would be taken for those of this one.
     pub(super) fn before(&self) -> Vec<Vec<String>> {
-        let sockets: Vec<String> =
-            self.socket.iter().chain(&self.shares).map(|socket| socket.display().to_string()).collect();
-        let mut before = Vec::new();
-        if !sockets.is_empty() {
-            let remove = ["/bin/sh", "-c", "rm -f -- \"$@\"", "rm"].map(String::from);
-            before.push(remove.into_iter().chain(sockets).collect());
-        }
+        let mut before = self.without_sockets();
         before.extend(self.programs(&["tap-up", "macvtap-up", "pci-setup"]));
         before
+    }
+
+    fn without_sockets(&self) -> Vec<Vec<String>> {
+        let sockets = self.socket.iter().chain(&self.shares).map(|socket| socket.display().to_string());
+        let remove = ["/bin/sh", "-c", "rm -f -- \"$@\"", "rm"].map(String::from);
+        let command: Vec<String> = remove.iter().cloned().chain(sockets).collect();
+        if command.len() > remove.len() { vec![command] } else { Vec::new() }
     }
 
     pub(super) fn beside(&self) -> Vec<Vec<String>> {
@@ -99,7 +100,9 @@ impl Runner {
     }
 
     pub(super) fn after(&self) -> Vec<Vec<String>> {
-        self.programs(&["tap-down", "macvtap-down"])
+        let mut after = self.programs(&["tap-down", "macvtap-down"]);
+        after.extend(self.without_sockets());
+        after
     }
 
     /// How it is talked to, when it runs in `workdir`.
@@ -177,7 +180,8 @@ mod tests {
         assert_eq!(runner.control(Path::new("/v/web")), Control::Qmp { listens_at: Some(socket.into()) });
         assert_eq!(runner.command(), [path.join("bin/microvm-run").display().to_string()]);
         assert_eq!(runner.before(), [["/bin/sh", "-c", "rm -f -- \"$@\"", "rm", "web.sock"]]);
-        assert!(runner.beside().is_empty() && runner.after().is_empty());
+        assert!(runner.beside().is_empty());
+        assert_eq!(runner.after(), runner.before(), "a QEMU that was killed has left its socket");
         // A path that no socket can have.
         let deep = PathBuf::from(format!("/{}", "d".repeat(100)));
         let shutdown = vec![path.join("bin/microvm-shutdown").display().to_string()];
@@ -223,7 +227,7 @@ mod tests {
             ["web.sock", "web-virtiofs-home.sock", "web-virtiofs-store.sock"]
         );
         assert_eq!(names(runner.beside()), ["virtiofsd-run"]);
-        assert_eq!(names(runner.after()), ["tap-down", "macvtap-down"]);
+        assert_eq!(names(runner.after()), ["tap-down", "macvtap-down", "sh"]);
         let command = runner.command();
         assert_eq!(command[4], path.join("bin/microvm-run").display().to_string());
         assert_eq!(command[5..], ["web-virtiofs-home.sock", "web-virtiofs-store.sock"]);

@@ -271,6 +271,11 @@ impl Watch {
     /// The VM's first process is dead: kills the rest and says how it ended.
     fn bury(&mut self) -> Ended {
         let status = kill_all(self.guest.pid);
+        // It may have come alive and ended since the last look: then it has run.
+        if !self.taken_over {
+            let _ = self.take_report();
+        }
+        let _ = self.hear_controller();
         let ended = self.control.end(status);
         if self.standing == Standing::Stopping { Ended::new(How::Stopped, ended.detail) } else { ended }
     }

@@ -71,7 +71,7 @@ fn a_host_that_comes_later_builds_what_the_first_one_built() {
     nix(&first.options, "nix-store", &["--gc"]);
     fs::remove_dir_all(&first.options.env["XDG_CACHE_HOME"]).unwrap();
     assert!(!pinned.path.exists());
-    let second = Host::with(first.options.clone());
+    let second = Host::with(first.options);
     assert_eq!(second.prepare(&spec, Some(&pinned.told().unwrap())).unwrap(), pinned);
     assert_eq!(fs::read_to_string(pinned.path.join("bin/microvm-run")).unwrap(), "first\n");
     let unpinned = second.prepare(&spec, None).unwrap();
@@ -179,7 +179,7 @@ fn a_change_is_told_before_it_is_made() {
         error.starts_with("what it would become cannot be built here: ") && error.contains("no such thing"),
         "{error}"
     );
-    let mut process = new.clone();
+    let mut process = new;
     process.hypervisor = "process".into();
     assert!(told(&process).unwrap_err().contains("not of process"));
 }

@@ -125,7 +125,7 @@ fn a_lock_that_others_hold() {
     );
     let reference = first.flake("vms", &format!("web = runner \"microvm-web\" \"{script}\";"));
     let spec = from(&format!("{reference}#web"));
-    let mut options = second.options.clone();
+    let mut options = second.options;
     options.patience = Duration::from_secs(4);
     let second = Host::with(options);
     std::thread::scope(|scope| {

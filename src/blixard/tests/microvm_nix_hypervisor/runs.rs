@@ -130,11 +130,12 @@ impl Drop for Host {
     }
 }
 
-/// The runners there are.
+/// The runners there are. Guests that end within their first milliseconds wait (`-S`) until QEMU is listened to, as no guest
+/// with a kernel needs.
 const RUNNERS: &str = r#"
     obedient = guest { name = "obedient"; };
-    off = guest { name = "off"; cmdline = "do=p"; };
-    panics = guest { name = "panics"; cmdline = "do=k"; };
+    off = guest { name = "off"; cmdline = "do=p"; more = "-S"; };
+    panics = guest { name = "panics"; cmdline = "do=k"; more = "-S"; };
     hangs = guest { name = "hangs"; cmdline = "do=h"; };
     signals = guest { name = "signals"; socket = false; };
     taps = guest { name = "taps"; taps = true; };
@@ -148,7 +149,7 @@ fn runners() -> String {
     let qemu = qemu.display();
     format!(
         r##"
-  guest = {{ name, cmdline ? "", socket ? true, taps ? false }}: runner "microvm-qemu-${{name}}" ''
+  guest = {{ name, cmdline ? "", more ? "", socket ? true, taps ? false }}: runner "microvm-qemu-${{name}}" ''
     mkdir -p $out/bin $out/share/microvm
     echo qemu > $out/share/microvm/hypervisor
     cat > $out/bin/microvm-run <<'EOF'
@@ -158,7 +159,8 @@ fn runners() -> String {
     exec {qemu} -name ${{name}} -M microvm -accel tcg -cpu qemu64 -m 32 -nodefaults -no-user-config -no-reboot \
       -chardev stdio,id=stdio,signal=off -serial chardev:stdio -nographic \
       -kernel ${{./guest.elf}} -append "${{cmdline}}" -device pvpanic -action panic=exit-failure \
-      -drive id=data,if=none,format=raw,file=data.img -device virtio-blk-device,drive=data ${{if socket then "-qmp unix:vm.sock,server,nowait" else ""}}
+      -drive id=data,if=none,format=raw,file=data.img -device virtio-blk-device,drive=data ${{more}} \
+      ${{if socket then "-qmp unix:vm.sock,server,nowait" else ""}}
     EOF
     ${{if !taps then "" else ''
       for way in up down; do
@@ -252,12 +254,20 @@ impl Bench for Host {
             Guest::PowersOff => Some(self.vm("off")),
             Guest::Crashes => Some(self.vm("panics")),
             Guest::Broken => Some(self.vm("broken")),
-            Guest::Deaf => None,
+            Guest::Deaf => Some(self.vm("hangs")),
         }
     }
 
     fn can_pause(&self) -> bool {
-        false
+        true
+    }
+
+    fn words(&self, guest: Guest) -> &'static str {
+        match guest {
+            Guest::PowersOff => "the guest powered itself off",
+            Guest::Crashes => "the guest panicked",
+            _ => "",
+        }
     }
 
     fn agent_dies(&mut self) {

@@ -38,8 +38,8 @@ pub(super) struct Trial<B> {
     /// Operations whose completions are lost on their way.
     lost: Vec<OpId>,
     exits: Vec<Told>,
-    /// What each VM's first preparation has built.
-    artifacts: BTreeMap<VmId, Option<String>>,
+    /// What each VM's first preparation has built, and of which spec: another spec is built anew.
+    artifacts: BTreeMap<VmId, (Arc<VmSpec>, Option<String>)>,
 }
 
 pub(super) fn vm_name(run: Run) -> VmName {
@@ -117,21 +117,31 @@ impl<B: Bench> Trial<B> {
 
     /// What a VM's first preparation has built.
     pub(super) fn artifact(&self, run: Run) -> Option<String> {
-        self.artifacts.get(&run.vm).cloned().flatten()
+        self.artifacts.get(&run.vm).and_then(|(_, artifact)| artifact.clone())
+    }
+
+    /// What is agreed that its hosts run, when it is made of `spec`.
+    fn agreed(&self, run: Run, spec: &Arc<VmSpec>) -> Option<String> {
+        self.artifacts.get(&run.vm).filter(|(of, _)| of == spec).and_then(|(_, artifact)| artifact.clone())
     }
 
     pub(super) fn prepare_request(&self, run: Run, spec: Arc<VmSpec>) -> HypervisorRequest {
-        HypervisorRequest::Prepare { run, name: vm_name(run), spec, artifact: self.artifact(run) }
+        let artifact = self.agreed(run, &spec);
+        HypervisorRequest::Prepare { run, name: vm_name(run), spec, artifact }
     }
 
     /// Prepares a VM as its host's agent does: what the first preparation built is asked for from then on.
     pub(super) fn prepare(&mut self, run: Run, spec: Arc<VmSpec>) -> Answer {
-        let request = self.prepare_request(run, spec);
+        let request = self.prepare_request(run, Arc::clone(&spec));
         let answer = self.call(request);
         match &answer {
             Ok(Done::Prepared { artifact }) => {
-                let first = self.artifacts.entry(run.vm).or_insert_with(|| artifact.clone());
-                assert_eq!(first, artifact, "{}: another preparation, another artifact", self.name);
+                let first =
+                    self.artifacts.entry(run.vm).or_insert_with(|| (Arc::clone(&spec), artifact.clone()));
+                if first.0 != spec {
+                    *first = (spec, artifact.clone());
+                }
+                assert_eq!(first.1, *artifact, "{}: another preparation, another artifact", self.name);
             }
             Ok(other) => panic!("{}: a preparation completed as {other:?}", self.name),
             Err(_) => {}
@@ -140,7 +150,7 @@ impl<B: Bench> Trial<B> {
     }
 
     pub(super) fn start_request(&self, run: Run, spec: Arc<VmSpec>, lease: Duration) -> HypervisorRequest {
-        let (name, artifact) = (vm_name(run), self.artifact(run));
+        let (name, artifact) = (vm_name(run), self.agreed(run, &spec));
         HypervisorRequest::Start { run, name, spec, artifact, deadline: self.bench.now() + lease }
     }
 

@@ -7,6 +7,7 @@
 //! restart = "on-failure"       # always (default), on-failure, never
 //! failover = "wait"            # move (default), wait
 //! local_volume = false         # default false
+//! ports = ["8080:80", { host = 53, guest = 53, protocol = "udp" }]
 //!
 //! [requires]                   # labels its host must carry
 //! zone = "a"
@@ -17,8 +18,10 @@
 
 use std::ops::Range;
 
-use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmSpec};
-use toml::de::{DeTable, DeValue};
+use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmSpec};
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::hypervisor::microvm_nix::NixSpec;
 use crate::hypervisor::process::ProcessSpec;
@@ -48,12 +51,34 @@ pub struct VmFile {
 }
 
 /// The backends whose tables a file may hold.
-const BACKENDS: &[&str] = &["process", "qemu", "microvm-nix"];
+const BACKENDS: &[&str] = &["process", "qemu", "microvm-nix", "cloud-hypervisor"];
 
 const KEYS: &[&str] =
-    &["name", "vcpus", "memory", "hypervisor", "restart", "failover", "local_volume", "requires"];
+    &["name", "vcpus", "memory", "hypervisor", "restart", "failover", "local_volume", "ports", "requires"];
 
-const PROCESS_KEYS: &[&str] = &["command", "env", "workdir"];
+/// The keys of the backends' tables.
+const BACKEND_KEYS: &[(&str, &[&str])] = &[
+    ("process", &["command", "env", "workdir"]),
+    (
+        "qemu",
+        &[
+            "kernel",
+            "initrd",
+            "cmdline",
+            "disks",
+            "network",
+            "listen",
+            "interface",
+            "mac",
+            "machine",
+            "cpu",
+            "accel",
+        ],
+    ),
+    ("microvm-nix", &["flake", "file", "base"]),
+];
+
+const PORTS_USAGE: &str = "as in ports = [\"8080:80\", \"53:53/udp\", { host = 8443, guest = 443 }]";
 
 /// How close a word must be to be suggested.
 const CLOSE: f64 = 0.75;
@@ -108,7 +133,7 @@ impl Reader<'_> {
             local_volume: self.local_volume(table)?,
             hypervisor,
             payload,
-            ports: Vec::new(),
+            ports: self.ports(table)?,
         };
         spec.validate().map_err(|reason| self.error(&(0..0), reason))?;
         Ok(VmFile { name: self.text_of(table, "name")?.map(|(name, _)| name), spec })
@@ -162,6 +187,46 @@ impl Reader<'_> {
         }
     }
 
+    fn ports(&self, table: &DeTable<'_>) -> Result<Vec<Port>, FileError> {
+        let Some(found) = get(table, "ports") else {
+            return Ok(Vec::new());
+        };
+        let DeValue::Array(entries) = found.value else {
+            return Err(self.error(&found.value_at, format!("ports is a list, {PORTS_USAGE}")));
+        };
+        let mut ports: Vec<Port> = Vec::new();
+        for entry in entries {
+            let port = match entry.get_ref() {
+                DeValue::String(text) => short_port(text).ok_or_else(|| {
+                    self.error(&entry.span(), format!("{text:?} is no port: write HOST:GUEST, {PORTS_USAGE}"))
+                }),
+                DeValue::Table(port) => self.port(port, &entry.span()),
+                _ => Err(self.error(&entry.span(), format!("a port is a text or a table, {PORTS_USAGE}"))),
+            }?;
+            if ports.iter().any(|other| (other.protocol, other.host) == (port.protocol, port.host)) {
+                let what = format!("the host's port {}/{} is named twice", port.host, port.protocol);
+                return Err(self.error(&entry.span(), what));
+            }
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    fn port(&self, table: &DeTable<'_>, at: &Range<usize>) -> Result<Port, FileError> {
+        self.check_keys(table, &["host", "guest", "protocol"])?;
+        let number = |key: &str| {
+            let found = get(table, key)
+                .ok_or_else(|| self.error(at, format!("the port's {key} is missing, {PORTS_USAGE}")))?;
+            let port = integer(found.value).and_then(|n| u16::try_from(n).ok()).filter(|port| *port > 0);
+            port.ok_or_else(|| self.error(&found.value_at, format!("{key} is a port, from 1 to 65535")))
+        };
+        Ok(Port {
+            host: number("host")?,
+            guest: number("guest")?,
+            protocol: self.choice(table, "protocol", &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)])?,
+        })
+    }
+
     fn choice<T: Copy + Default>(
         &self,
         table: &DeTable<'_>,
@@ -204,8 +269,8 @@ impl Reader<'_> {
             let DeValue::Table(content) = found.value else {
                 return Err(self.error(&found.value_at, format!("{0} is a table, as in [{0}]", found.key)));
             };
-            if found.key == "process" {
-                self.check_keys(content, PROCESS_KEYS)?;
+            if let Some((_, known)) = BACKEND_KEYS.iter().find(|(backend, _)| *backend == found.key) {
+                self.check_keys(content, known)?;
             }
         }
         let Some(found) = tables.iter().find(|found| found.key == name) else {
@@ -213,6 +278,11 @@ impl Reader<'_> {
                 self.error(&(0..0), format!("the hypervisor is {name}, and its table [{name}] is missing"))
             );
         };
+        match name.as_str() {
+            "process" => self.check_types::<ProcessSpec>(found)?,
+            "qemu" => self.check_types::<QemuSpec>(found)?,
+            _ => {}
+        }
         // Read once more, for the values without their places.
         let values: toml::Table = self.text.parse().map_err(|error: toml::de::Error| {
             self.error(&error.span().unwrap_or(0..0), error.message().to_owned())
@@ -231,6 +301,15 @@ impl Reader<'_> {
             self.error(&found.at, format!("[{name}] cannot be taken: {reason}"))
         })?;
         Ok((name, payload))
+    }
+
+    /// Reads a backend's table where it stands, so that a value of the wrong kind has its place.
+    fn check_types<T: DeserializeOwned>(&self, found: &Found<'_, '_>) -> Result<(), FileError> {
+        let spanned = Spanned::new(found.value_at.clone(), found.value.clone());
+        T::deserialize(ValueDeserializer::from(spanned)).map(|_| ()).map_err(|error: toml::de::Error| {
+            let at = error.span().unwrap_or(found.at.clone());
+            self.error(&at, format!("[{}] cannot be taken: {}", found.key, error.message()))
+        })
     }
 
     fn text_of(&self, table: &DeTable<'_>, key: &str) -> Result<Option<(String, Range<usize>)>, FileError> {
@@ -282,6 +361,21 @@ fn integer(value: &DeValue<'_>) -> Option<i64> {
     }
 }
 
+/// A port written as `8080:80` or `53:53/udp`.
+fn short_port(text: &str) -> Option<Port> {
+    let (ports, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some(_) => return None,
+    };
+    let (host, guest) = ports.split_once(':')?;
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|port| digits && *port > 0)
+    };
+    Some(Port { host: number(host)?, guest: number(guest)?, protocol })
+}
+
 /// MiB of a text such as `512MiB`.
 fn parse_memory(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -307,115 +401,4 @@ fn suggestion(word: &str, known: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn check(text: &str, expected: Expect) {
-        match read("web.toml", text) {
-            Ok(file) => expected.assert_eq(&format!("{file:?}")),
-            Err(error) => expected.assert_eq(&error.to_string()),
-        }
-    }
-
-    #[test]
-    fn a_whole_file() {
-        check(
-            "name = 'web'\nvcpus = 2\nmemory = '2GiB'\nhypervisor = 'process'\nrestart = 'never'\nfailover = 'wait'\n\
-             local_volume = true\n[requires]\nzone = 'a'\n[process]\ncommand = ['sleep', '9']\nenv = { A = 'b' }\n",
-            expect![[
-                r#"VmFile { name: Some("web"), spec: VmSpec { resources: Resources { vcpus: 2, memory_mib: 2048 }, requires: {"zone": "a"}, restart: Never, failover: Wait, local_volume: true, hypervisor: "process", payload: "command = [\"sleep\", \"9\"]\n\n[env]\nA = \"b\"\n", ports: [] } }"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn a_short_file() {
-        check(
-            "memory = 64\nprocess.command = ['true']",
-            expect![[
-                r#"VmFile { name: None, spec: VmSpec { resources: Resources { vcpus: 1, memory_mib: 64 }, requires: {}, restart: Always, failover: Move, local_volume: false, hypervisor: "process", payload: "command = [\"true\"]\n", ports: [] } }"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn complaints_have_a_place_and_a_remedy() {
-        check(
-            "memroy = 64\n[process]\ncommand = ['true']",
-            expect![[r#"web.toml:1:1: unknown key "memroy"; did you mean "memory"?"#]],
-        );
-        check(
-            "memory = 64\ncolour = 'red'\n[process]\ncommand = ['true']",
-            expect![[
-                r#"web.toml:2:1: unknown key "colour"; there are name, vcpus, memory, hypervisor, restart, failover, local_volume, requires, process, qemu, microvm-nix"#
-            ]],
-        );
-        check(
-            "memory = 64\n[process]\ncomand = ['true']",
-            expect![[r#"web.toml:3:1: unknown key "comand"; did you mean "command"?"#]],
-        );
-        check(
-            "memory = '64MB'\n[process]\ncommand = ['true']",
-            expect![[
-                r#"web.toml:1:10: memory is a text such as "512MiB" or "2GiB", or a whole number of MiB"#
-            ]],
-        );
-        check(
-            "vcpus = 0\nmemory = 64\n[process]\ncommand = ['true']",
-            expect!["web.toml:1:9: vcpus is a whole number from 1 on, as in vcpus = 2"],
-        );
-        check(
-            "memory = 64\nrestart = 'onfailure'\n[process]\ncommand = ['true']",
-            expect![[
-                r#"web.toml:2:11: restart is one of always, on-failure, never, not "onfailure"; did you mean "on-failure"?"#
-            ]],
-        );
-        check(
-            "memory = 64\nhypervisor = 'proces'\n[process]\ncommand = ['true']",
-            expect![[
-                r#"web.toml:2:14: hypervisor is one of process, qemu, microvm-nix, not "proces"; did you mean "process"?"#
-            ]],
-        );
-        check(
-            "memory = 64\nhypervisor = 'qemu'\n[process]\ncommand = ['true']",
-            expect!["web.toml:1:1: the hypervisor is qemu, and its table [qemu] is missing"],
-        );
-        check(
-            "memory = 64\n[process]\ncommand = ['true']\n[qemu]",
-            expect![[
-                r#"web.toml:4:2: there are tables of two backends: say which one with hypervisor = "…""#
-            ]],
-        );
-        check(
-            "memory = 64\n",
-            expect![[
-                r#"web.toml:1:1: a backend's table is missing, as in [process] with command = ["sleep", "1000"]"#
-            ]],
-        );
-        check(
-            "[process]\ncommand = ['true']",
-            expect![[
-                r#"web.toml:1:1: memory is missing: memory is a text such as "512MiB" or "2GiB", or a whole number of MiB"#
-            ]],
-        );
-        check(
-            "memory = 64\n[process]\ncommand = 'true'",
-            expect![[
-                r#"web.toml:2:2: [process] cannot be taken: invalid type: string "true", expected a sequence"#
-            ]],
-        );
-        check(
-            "memory = 64\n[process]\ncommand = []",
-            expect![[
-                r#"web.toml:2:2: [process] cannot be taken: command is empty: name a program, as in command = ["sleep", "1000"]"#
-            ]],
-        );
-        check(
-            "memory = 64\n[requires]\nzone = 1\n[process]\ncommand = ['true']",
-            expect![[r#"web.toml:3:8: the label zone needs a text in quotes, as in zone = "true""#]],
-        );
-        check("memory = \n", expect!["web.toml:1:10: string values must be quoted, expected literal string"]);
-    }
-}
+mod tests;

@@ -17,7 +17,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_protoc_run()
         .emit_rerun_if_changed(false)
         .btree_map(["."])
-        .bytes([".blixard.v1.PeerFrame"])
+        .bytes([
+            ".blixard.v1.PeerFrame",
+            ".blixard.v1.LogsChunk",
+            ".blixard.v1.ConsoleInput",
+            ".blixard.v1.ConsoleOutput",
+        ])
         .compile_protos(&["blixard.proto"], &["."])?;
     Ok(())
 }

@@ -44,6 +44,101 @@ pub fn status(error: &RequestError) -> Status {
     with_detail(grpc_code(error), detail(error))
 }
 
+/// Why a VM's output or console is not to be had. What a member answers beside the node's own [`RequestError`]s.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuestError {
+    /// There is no console without a running VM.
+    #[error("VM {name} does not run: it is {stands}; `blixard vm start {name}` starts it")]
+    NotRunning {
+        /// The VM.
+        name: VmName,
+        /// Its phase, and why.
+        stands: String,
+    },
+    /// It has not run yet, or what it printed is not kept any more.
+    #[error("nothing is kept of what VM {name} printed{}: output is kept on the VM's last host, until it is started again", on(.node))]
+    NoOutput {
+        /// The VM.
+        name: VmName,
+        /// Its last host, if it has had one.
+        node: Option<NodeId>,
+    },
+    /// The VM's host does not answer.
+    #[error("node {node}, the host of VM {name}, cannot be reached ({reason}); `blixard cluster status` shows how it stands", node = .node.0)]
+    HostUnreachable {
+        /// The VM.
+        name: VmName,
+        /// Its host.
+        node: NodeId,
+        /// What happened.
+        reason: String,
+    },
+    /// Its hypervisor gives none, or it was started by a version that gave none.
+    #[error("VM {name} has no console{}; `blixard vm logs {name}` shows what it prints", on(.node))]
+    NoConsole {
+        /// The VM.
+        name: VmName,
+        /// Its host.
+        node: Option<NodeId>,
+    },
+}
+
+fn on(node: &Option<NodeId>) -> String {
+    node.map(|node| format!(" on node {}", node.0)).unwrap_or_default()
+}
+
+impl GuestError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotRunning { .. } => "BLX-VM-010",
+            Self::NoOutput { .. } => "BLX-VM-011",
+            Self::HostUnreachable { .. } => "BLX-VM-012",
+            Self::NoConsole { .. } => "BLX-VM-013",
+        }
+    }
+
+    /// Its gRPC status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (code, name, node, reason) = match self {
+            Self::NotRunning { name, stands } => (Code::FailedPrecondition, name, None, stands.as_str()),
+            Self::NoOutput { name, node } => (Code::NotFound, name, *node, ""),
+            // Not UNAVAILABLE: the asked member is.
+            Self::HostUnreachable { name, node, reason } => {
+                (Code::FailedPrecondition, name, Some(*node), reason.as_str())
+            }
+            Self::NoConsole { name, node } => (Code::FailedPrecondition, name, *node, ""),
+        };
+        let detail = ErrorDetail {
+            code: self.code().into(),
+            message: self.to_string(),
+            no_effect: true,
+            vm: name.to_string(),
+            node: node.map_or(0, |node| node.0),
+            reason: reason.into(),
+            ..ErrorDetail::default()
+        };
+        with_detail(code, detail)
+    }
+}
+
+/// The guest error of a failed call, if it is one.
+#[must_use]
+pub fn guest_error(status: &Status) -> Option<GuestError> {
+    let detail = error_detail(status)?;
+    let name = VmName::new(detail.vm).ok()?;
+    let node = Some(NodeId(detail.node)).filter(|node| node.0 != 0);
+    Some(match detail.code.as_str() {
+        "BLX-VM-010" => GuestError::NotRunning { name, stands: detail.reason },
+        "BLX-VM-011" => GuestError::NoOutput { name, node },
+        "BLX-VM-012" => GuestError::HostUnreachable { name, node: node?, reason: detail.reason },
+        "BLX-VM-013" => GuestError::NoConsole { name, node },
+        _ => return None,
+    })
+}
+
 /// The gRPC status of a message that is not what the interface says.
 #[must_use]
 pub fn bad_message(error: &BadMessage) -> Status {
@@ -230,6 +325,26 @@ mod tests {
             assert!(codes.insert(error.code()), "{} is given twice", error.code());
         }
         assert_eq!(codes.len(), 18, "every kind of error is tried");
+    }
+
+    #[test]
+    fn guest_errors_come_back_with_code_and_sentence() {
+        let name = || VmName::new("web").expect("a name");
+        let node = Some(NodeId(3));
+        let errors = [
+            GuestError::NotRunning { name: name(), stands: "stopped".into() },
+            GuestError::NoOutput { name: name(), node },
+            GuestError::NoOutput { name: name(), node: None },
+            GuestError::HostUnreachable { name: name(), node: NodeId(3), reason: "refused".into() },
+            GuestError::NoConsole { name: name(), node },
+        ];
+        for error in errors {
+            let status = error.status();
+            assert_eq!(guest_error(&status).as_ref(), Some(&error));
+            assert_eq!(request_error(&status), None);
+            assert_eq!(status.message(), error.to_string());
+        }
+        assert_eq!(guest_error(&super::status(&RequestError::VmUnknown { name: name() })), None);
     }
 
     #[test]

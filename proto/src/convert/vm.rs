@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blixard_node::ids::{Epoch, Generation, NodeId, VmId};
+use blixard_node::ids::{Epoch, Generation, NodeId, Revision, VmId};
 use blixard_node::request::{Transition, VmView};
 use blixard_node::spec::{FailoverPolicy, Phase, Port, Protocol, Resources, RestartPolicy, VmSpec, Wanted};
 use blixard_node::time::WallMs;
@@ -94,6 +94,20 @@ impl From<&Transition> for v1::Transition {
             reason: transition.reason.clone(),
             host: transition.host.map(|node| node.0),
         }
+    }
+}
+
+impl TryFrom<v1::Transition> for Transition {
+    type Error = BadMessage;
+
+    fn try_from(transition: v1::Transition) -> Result<Self, BadMessage> {
+        Ok(Self {
+            revision: Revision(transition.revision),
+            at: WallMs(transition.at_ms),
+            phase: number::<v1::Phase, _>("phase", transition.phase)?,
+            reason: transition.reason,
+            host: transition.host.map(NodeId),
+        })
     }
 }
 

@@ -73,6 +73,7 @@ impl Member {
             open_disk: || Ok(MemoryDisk::default()),
             open_hypervisor: |sink| Ok(NoHypervisor(sink)),
             transport: Transport::tcp(listener),
+            runs: None,
         };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move {

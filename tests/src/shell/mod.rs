@@ -89,6 +89,7 @@ impl Site {
             open_disk: move || -> Result<_, DiskError> { RedbDisk::open(&mut disk) },
             open_hypervisor: move |sink| Ok(Guests::open(host, guests_clock, sink)),
             transport,
+            runs: None,
         };
         daemon::run(config, parts, std::future::pending()).await
     }

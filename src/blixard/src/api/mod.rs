@@ -1,6 +1,7 @@
 //! The gRPC server: what clients and peers call.
 
 mod cluster;
+mod guest;
 mod peer;
 mod sessions;
 mod vm;
@@ -14,12 +15,15 @@ use blixard_proto::convert::{BadMessage, Change};
 use blixard_proto::error::{bad_message, status};
 use blixard_proto::v1::WriteResponse;
 use blixard_proto::v1::cluster_service_server::ClusterServiceServer;
+use blixard_proto::v1::guest_service_server::GuestServiceServer;
 use blixard_proto::v1::peer_service_server::PeerServiceServer;
 use blixard_proto::v1::vm_service_server::VmServiceServer;
 use tonic::Status;
 
 use crate::daemon::NodeHandle;
-use crate::net::{AnyError, Peers, Router};
+use crate::hypervisor::run_dir::StateDir;
+use crate::net::{AnyError, Connect, Peers, Router};
+use guest::Guests;
 use sessions::Pool;
 
 /// What all services share.
@@ -29,13 +33,23 @@ pub struct Api {
     node: NodeHandle,
     peers: Peers,
     sessions: Arc<Pool>,
+    guests: Guests,
 }
 
 impl Api {
-    /// The services of the node `me`. `seed` names the sessions it lends to clients that have none.
+    /// The services of the node `me`. `seed` names the sessions it lends to clients that have none; `runs` is the folder of its
+    /// hypervisors, if they keep what their VMs print; `connect` leads to the other members.
     #[must_use]
-    pub fn new(me: NodeId, seed: u64, node: NodeHandle, peers: Peers) -> Self {
-        Self { me, node, peers, sessions: Arc::new(Pool::new(seed)) }
+    pub fn new(
+        me: NodeId,
+        seed: u64,
+        node: NodeHandle,
+        peers: Peers,
+        runs: Option<StateDir>,
+        connect: Connect,
+    ) -> Self {
+        let guests = Guests::new(runs, connect);
+        Self { me, node, peers, sessions: Arc::new(Pool::new(seed)), guests }
     }
 
     /// All services, ready to be served.
@@ -52,6 +66,7 @@ impl Api {
         let _ = frame_max;
         let router = server()
             .add_service(VmServiceServer::new(self.clone()))
+            .add_service(GuestServiceServer::new(self.clone()))
             .add_service(ClusterServiceServer::new(self))
             .add_service(peers);
         with_standard_services(router)
@@ -121,6 +136,7 @@ fn with_standard_services(router: Router) -> Result<Router, AnyError> {
     tokio::spawn(async move {
         health.set_serving::<VmServiceServer<Api>>().await;
         health.set_serving::<ClusterServiceServer<Api>>().await;
+        health.set_serving::<GuestServiceServer<Api>>().await;
         health.set_serving::<PeerServiceServer<Api>>().await;
     });
     let reflection = tonic_reflection::server::Builder::configure()

@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 
 use crate::daemon::{self, AnyDisk, Config, DataDir, End, HostClock, Parts, Storage};
 use crate::discovery::{self, Candidate, Discovery, Spec};
+use crate::hypervisor::run_dir::StateDir;
 use crate::hypervisor::{self, Backends};
 use crate::net::Transport;
 
@@ -215,11 +216,14 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
             config.node.peers = found.into_iter().map(|found| (found.node, found.address)).collect();
         }
     }
+    let runs =
+        StateDir::open(&hypervisors.state_dir).map_err(|error| Failure::failed("BLX-NODE-009", error))?;
     let parts = Parts {
         clock: HostClock,
         open_disk: move || opened.map_or_else(|| AnyDisk::open(storage, &store_dir), Ok),
         open_hypervisor: move |sink| Backends::open(hypervisors, sink),
         transport: Transport::tcp(listener),
+        runs: Some(runs),
     };
     let beside = move |node, peers| async move {
         if !discovery.is_empty() {

@@ -17,6 +17,7 @@ mod handle;
 mod store;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use blixard_node::config::{NodeConfig, Settings};
 use blixard_node::ids::ClusterId;
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::api::Api;
 use crate::hypervisor::Sink;
+use crate::hypervisor::run_dir::StateDir;
 use crate::net::{AnyError, Peers, Transport};
 use driver::Driver;
 use handle::Mailbox;
@@ -65,6 +67,8 @@ pub struct Parts<C, OpenDisk, OpenHypervisor> {
     pub open_hypervisor: OpenHypervisor,
     /// The network.
     pub transport: Transport,
+    /// The hypervisors' folder, if they keep there what their VMs print: served to clients.
+    pub runs: Option<StateDir>,
 }
 
 impl<C, D, H> std::fmt::Debug for Parts<C, D, H> {
@@ -143,12 +147,13 @@ where
     let id = config.node.id;
     let own_thread = config.own_thread;
     let mut rng = Rng::new(config.seed, 0);
-    let Parts { clock, open_disk, open_hypervisor, transport } = parts;
+    let Parts { clock, open_disk, open_hypervisor, transport, runs } = parts;
     let (handle, mailbox) = NodeHandle::new();
+    let connect = Arc::clone(&transport.connect);
     let (peers, keep) = Peers::new(id, config.node.host.address.clone(), transport.connect);
     let keeper = tokio::spawn(keep);
 
-    let api = Api::new(id, rng.u64(), handle.clone(), peers.clone());
+    let api = Api::new(id, rng.u64(), handle.clone(), peers.clone(), runs, connect);
     let router = api.router().map_err(DaemonError::Server)?;
     let (stop_server, server_stops) = oneshot::channel::<()>();
     let stops = Box::pin(async move {

@@ -159,6 +159,12 @@ impl StateDir {
         RunDir { path: self.root.join("runs").join(format!("{}.{}.{short}", run.vm, run.epoch)) }
     }
 
+    /// The attempt whose folder has this name.
+    #[must_use]
+    pub fn run_named(&self, name: &str) -> RunDir {
+        RunDir { path: self.root.join("runs").join(name) }
+    }
+
     /// All attempts there are, in the order of their names.
     ///
     /// # Errors
@@ -191,10 +197,16 @@ impl RunDir {
         &self.path
     }
 
+    /// The folder's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
     /// Which run it is, by its name; none for a folder that is none of ours.
     #[must_use]
     pub fn run(&self) -> Option<Run> {
-        let mut parts = self.path.file_name()?.to_str()?.split('.');
+        let mut parts = self.name().split('.');
         let vm = parts.next()?.strip_prefix("vm")?.parse().ok()?;
         let epoch = parts.next()?.strip_prefix('e')?.parse().ok()?;
         Some(RunKey { vm, epoch }.into())
@@ -237,10 +249,26 @@ impl RunDir {
         serde_json::from_slice(&fs::read(self.path.join("exit.json")).ok()?).ok()
     }
 
+    /// Whether it has ended, as far as that was written down.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.path.join("exit.json").exists()
+    }
+
     /// When it ended, for telling the oldest: nanoseconds of the wall clock, as the file system noted them.
     #[must_use]
     pub fn ended_at(&self) -> i128 {
-        let noted = fs::metadata(self.path.join("exit.json"));
+        self.written_at("exit.json")
+    }
+
+    /// When it began, as [`RunDir::ended_at`].
+    #[must_use]
+    pub fn began_at(&self) -> i128 {
+        self.written_at("record.json")
+    }
+
+    fn written_at(&self, name: &str) -> i128 {
+        let noted = fs::metadata(self.path.join(name));
         noted.map_or(0, |m| i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
     }
 
@@ -265,6 +293,12 @@ impl RunDir {
     #[must_use]
     pub fn output(&self) -> PathBuf {
         self.path.join("output")
+    }
+
+    /// What it printed before that; there once [`RunDir::output`] was full.
+    #[must_use]
+    pub fn older_output(&self) -> PathBuf {
+        self.path.join("output.1")
     }
 
     /// Where the supervisor lets the VM's serial console be read and written: a `SOCK_STREAM` socket. Whoever connects gets the

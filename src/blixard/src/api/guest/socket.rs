@@ -1,0 +1,92 @@
+//! A console's socket on this host, which the VM's supervisor serves.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use blixard_node::ids::VmId;
+use blixard_node::spec::VmName;
+use blixard_proto::error::GuestError;
+use blixard_proto::v1::{ConsoleInput, ConsoleOutput};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::api::Api;
+use crate::hypervisor::run_dir::{RunDir, StateDir};
+
+/// The most bytes of a guest's output in one message.
+const READ_MAX: usize = 16 << 10;
+
+/// Connects to the console of a VM that runs here.
+pub(super) async fn connect(api: &Api, name: &VmName, vm: VmId) -> Result<UnixStream, Status> {
+    let node = Some(api.me);
+    let none = || GuestError::NoConsole { name: name.clone(), node }.status();
+    let state = api.guests.state.clone().ok_or_else(none)?;
+    let gone = || {
+        let stands = format!("not running on node {}", api.me.0);
+        GuestError::NotRunning { name: name.clone(), stands }.status()
+    };
+    let unusable =
+        |error: io::Error| Status::internal(format!("the console of VM {name} cannot be used: {error}"));
+    let run = tokio::task::spawn_blocking(move || alive(&state, vm)).await;
+    let run = run.map_err(|_| Status::unavailable("this node is ending"))?.map_err(unusable)?;
+    let path = run.ok_or_else(gone)?.console();
+    match dial(&path).await {
+        Ok(socket) => Ok(socket),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(none()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(gone()),
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// The VM's newest run, unless it has ended.
+fn alive(state: &StateDir, vm: VmId) -> io::Result<Option<RunDir>> {
+    let runs = state.attempts()?.into_iter().filter_map(|dir| Some((dir.run()?, dir)));
+    let ours = runs.filter(|(run, dir)| run.vm == vm && !dir.has_ended());
+    Ok(ours.max_by_key(|(run, dir)| (run.epoch, dir.began_at())).map(|(_, dir)| dir))
+}
+
+/// Connects through the folder's descriptor, because a socket's path has 108 bytes at most.
+async fn dial(path: &Path) -> io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let folder = File::open(folder)?;
+    UnixStream::connect(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name)).await
+}
+
+/// Copies both ways until the VM's end is closed, or nobody listens any more.
+pub(super) async fn serve(
+    socket: UnixStream,
+    mut input: Streaming<ConsoleInput>,
+    sender: mpsc::Sender<Result<ConsoleOutput, Status>>,
+) {
+    let (mut from, mut to) = socket.into_split();
+    let inward = async {
+        while let Ok(Some(ConsoleInput { data, .. })) = input.message().await {
+            if to.write_all(&data).await.is_err() {
+                // Closed: what it said last is still read.
+                return std::future::pending().await;
+            }
+        }
+        // Whoever has said all may still want to hear.
+        sender.closed().await;
+    };
+    let outward = async {
+        let mut buffer = vec![0; READ_MAX];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let data = buffer[..count].to_vec().into();
+            if sender.send(Ok(ConsoleOutput { data })).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = outward => {}
+        () = inward => {}
+    }
+}

@@ -56,7 +56,7 @@ pub enum GuestError {
         stands: String,
     },
     /// It has not run yet, or what it printed is not kept any more.
-    #[error("nothing is kept of what VM {name} printed{}: output is kept on the VM's last host, until it is started again", on(.node))]
+    #[error("nothing is kept of what VM {name} printed{}: {}", on(.node), why(.node))]
     NoOutput {
         /// The VM.
         name: VmName,
@@ -85,6 +85,13 @@ pub enum GuestError {
 
 fn on(node: &Option<NodeId>) -> String {
     node.map(|node| format!(" on node {}", node.0)).unwrap_or_default()
+}
+
+fn why(node: &Option<NodeId>) -> &'static str {
+    match node {
+        Some(_) => "output is kept on a VM's last host, until it is started again",
+        None => "it has not run yet",
+    }
 }
 
 impl GuestError {

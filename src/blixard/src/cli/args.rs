@@ -1,6 +1,8 @@
 //! The command line.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use blixard_node::ids::NodeId;
@@ -76,6 +78,34 @@ pub(super) enum VmCommand {
         #[arg(long, env = "BLIXARD_STALE")]
         stale: bool,
     },
+    /// Print what a VM has printed
+    #[command(after_help = LOGS_HELP)]
+    Logs(Logs),
+    /// Attach to a VM's serial console
+    #[command(after_help = CONSOLE_HELP)]
+    Console(Console),
+    /// Show when and why VMs came to stand as they do; only the newest few changes are kept
+    Events {
+        #[command(flatten)]
+        names: SomeNames,
+        /// Of all VMs
+        #[arg(long, env = "BLIXARD_ALL")]
+        all: bool,
+        /// Go on with what happens; with --format json one object a line
+        #[arg(long, short, env = "BLIXARD_FOLLOW")]
+        follow: bool,
+        /// Let the asked member answer from its own state, which may be old
+        #[arg(long, env = "BLIXARD_STALE")]
+        stale: bool,
+    },
+    /// Show where the ports of VMs are reached
+    Ports {
+        #[command(flatten)]
+        names: SomeNames,
+        /// Let the asked member answer from its own state, which may be old
+        #[arg(long, env = "BLIXARD_STALE")]
+        stale: bool,
+    },
     /// List all VMs
     List {
         /// Let the asked member answer from its own state, which may be old
@@ -110,6 +140,118 @@ impl Names {
         let mut seen = std::collections::BTreeSet::new();
         all.retain(|name| seen.insert(name.clone()));
         all
+    }
+}
+
+const LOGS_HELP: &str = "\
+Its host keeps 1 to 2 MiB of its newest run. The bytes go to standard output as they are, whatever --format says; what happens to the VM \
+meanwhile is told on standard error. -f goes on through restarts and moves to other hosts, until the VM is deleted or Ctrl-C.";
+
+const CONSOLE_HELP: &str = "\
+On a terminal every key goes to the guest, Ctrl-C too, but for the one that detaches. Otherwise standard input is sent as it is; when it \
+ends, what the guest still says is printed until it is silent for --linger. Detaching leaves the VM running.";
+
+/// One VM.
+#[derive(Args, Clone, Debug)]
+pub(super) struct One {
+    /// Which VM
+    #[arg(value_name = "NAME", required_unless_present = "flag")]
+    name: Option<String>,
+    /// Which VM, for those who like flags
+    #[arg(long = "name", id = "flag", value_name = "NAME", env = "BLIXARD_NAME")]
+    flag: Option<String>,
+}
+
+impl One {
+    /// What was typed as an argument goes first.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().or(self.flag.as_deref()).unwrap_or_default()
+    }
+}
+
+/// Any VMs, or none.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SomeNames {
+    /// Which VMs
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Which VM, for those who like flags; may be repeated
+    #[arg(long, value_name = "NAME", env = "BLIXARD_NAME", value_delimiter = ',')]
+    name: Vec<String>,
+}
+
+impl SomeNames {
+    /// As [`Names::all`].
+    pub(super) fn all(&self) -> Vec<String> {
+        Names { names: self.names.clone(), name: self.name.clone() }.all()
+    }
+}
+
+/// `blixard vm logs`
+#[derive(Args, Clone, Debug)]
+pub(super) struct Logs {
+    #[command(flatten)]
+    pub(super) vm: One,
+    /// Go on with what it prints from now on
+    #[arg(long, short, env = "BLIXARD_FOLLOW")]
+    pub(super) follow: bool,
+    /// Only so many lines from the end [default: all that is kept]
+    #[arg(long, short = 'n', visible_alias = "tail", value_name = "LINES", env = "BLIXARD_LINES")]
+    pub(super) lines: Option<u64>,
+    /// Let the asked member find the VM's host in its own state, which may be old
+    #[arg(long, env = "BLIXARD_STALE")]
+    pub(super) stale: bool,
+}
+
+/// `blixard vm console`
+#[derive(Args, Clone, Debug)]
+pub(super) struct Console {
+    #[command(flatten)]
+    pub(super) vm: One,
+    /// The key that detaches, as in ^] for Ctrl-], or none
+    #[arg(long, value_name = "KEY", env = "BLIXARD_ESCAPE", default_value = "^]")]
+    pub(super) escape: Escape,
+    /// After the end of a standard input that is no terminal: how long the guest must be silent before this ends
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "BLIXARD_LINGER",
+        default_value = "1s",
+        value_parser = humantime::parse_duration
+    )]
+    pub(super) linger: Duration,
+    /// Let the asked member find the VM's host in its own state, which may be old
+    #[arg(long, env = "BLIXARD_STALE")]
+    pub(super) stale: bool,
+}
+
+/// A key on a terminal that is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Escape(pub(super) Option<u8>);
+
+impl FromStr for Escape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            b"none" => Ok(Self(None)),
+            // A control character is its letter without the upper bits.
+            [b'^', key]
+                if matches!(key.to_ascii_uppercase(), b'A'..=b'Z' | b'[' | b'\\' | b']' | b'^' | b'_') =>
+            {
+                Ok(Self(Some(key.to_ascii_uppercase() & 0x1f)))
+            }
+            _ => Err("write ^ and a letter or one of [ \\ ] ^ _, as in ^] for Ctrl-], or none".into()),
+        }
+    }
+}
+
+impl fmt::Display for Escape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(key) => write!(f, "Ctrl-{}", char::from(key | 0x40)),
+            None => write!(f, "no key"),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use blixard_node::error::RequestError;
 use blixard_node::ids::{ClientId, NodeId, RequestId, Revision};
-use blixard_node::request::{ClusterView, VmView};
-use blixard_proto::error::{error_detail, request_error};
+use blixard_node::request::{ClusterView, Transition, VmView};
+use blixard_proto::error::{error_detail, guest_error, request_error};
 use blixard_proto::v1;
 use blixard_proto::v1::cluster_service_client::ClusterServiceClient;
 use blixard_proto::v1::vm_service_client::VmServiceClient;
@@ -40,6 +40,8 @@ pub(super) struct Client {
     channel: Option<Channel>,
     /// Whether any member has accepted a connection yet.
     reached: bool,
+    /// How long to try, at most a year: that is as good as any longer time, and can be added to a clock.
+    time: Duration,
     begun: Instant,
     deadline: Instant,
     session: Option<(ClientId, Revision)>,
@@ -65,15 +67,15 @@ impl Client {
     pub(super) fn new(servers: &[String], time: Duration, output: Output) -> Self {
         let now = Instant::now();
         let servers = servers.iter().map(|server| server.trim().to_owned()).collect();
-        // A year is as good as any longer time, and can be added to a clock.
-        let deadline = now + time.min(Duration::from_secs(365 * 24 * 3_600));
+        let time = time.min(Duration::from_secs(365 * 24 * 3_600));
         Self {
             servers,
             at: 0,
             channel: None,
             reached: false,
+            time,
             begun: now,
-            deadline,
+            deadline: now + time,
             session: None,
             sequence: 0,
             output,
@@ -83,6 +85,12 @@ impl Client {
     /// What is left of the time allowed.
     pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Grants the time allowed anew: to a command that goes on after something else came between.
+    pub(super) fn renew(&mut self) {
+        self.begun = Instant::now();
+        self.deadline = self.begun + self.time;
     }
 
     /// One VM.
@@ -105,6 +113,24 @@ impl Client {
             self.call(|channel| async move { VmServiceClient::new(channel).list(request).await }).await?;
         let vms: Result<Vec<VmView>, _> = answer.vms.into_iter().map(VmView::try_from).collect();
         Ok((answer.revision, vms.map_err(|error| bad(&error.to_string()))?))
+    }
+
+    /// A VM's newest changes of phase, the newest last.
+    pub(super) async fn events(
+        &mut self,
+        name: &str,
+        stale: bool,
+    ) -> Result<(u64, Vec<Transition>), CliError> {
+        let request = v1::EventsRequest { name: name.to_owned(), stale };
+        let answer = self
+            .call(|channel| {
+                let request = request.clone();
+                async move { VmServiceClient::new(channel).events(request).await }
+            })
+            .await?;
+        let events: Result<Vec<Transition>, _> =
+            answer.events.into_iter().map(Transition::try_from).collect();
+        Ok((answer.revision, events.map_err(|error| bad(&error.to_string()))?))
     }
 
     /// The members.
@@ -154,8 +180,24 @@ impl Client {
         Ok(RequestId { client, sequence: self.sequence, born })
     }
 
+    /// What a broken stream means: how the command fails; none when another call may go on where it broke off, to the next
+    /// server.
+    pub(super) fn broke(&mut self, status: &Status) -> Option<CliError> {
+        let server = self.servers.get(self.at).cloned().unwrap_or_default();
+        match verdict(&server, status) {
+            Ok(error) => Some(error),
+            Err(Trouble { error: Some(error), .. }) => Some(error.into()),
+            Err(Trouble { reason, error: None }) => {
+                self.output.progress(&format!("the connection broke ({reason}); going on"));
+                self.channel = None;
+                self.at = (self.at + 1) % self.servers.len().max(1);
+                None
+            }
+        }
+    }
+
     /// Asks until there is an answer that repeating does not change, or the time is over.
-    async fn call<F, T, R>(&mut self, ask: F) -> Result<R, CliError>
+    pub(super) async fn call<F, T, R>(&mut self, ask: F) -> Result<R, CliError>
     where
         F: Fn(Channel) -> T,
         T: Future<Output = Result<Response<R>, Status>>,
@@ -223,20 +265,7 @@ impl Client {
             Ok(Err(status)) => status,
             Err(_) => return Err(trouble("does not answer")),
         };
-        match request_error(&status) {
-            Some(error) if error.is_transient() => {
-                Err(Trouble { reason: error.to_string(), error: Some(error) })
-            }
-            Some(error) => Ok(Err(error.into())),
-            None => match error_detail(&status) {
-                Some(detail) => Ok(Err(CliError::Refused { code: detail.code, message: detail.message })),
-                None if may_pass(status.code()) => Err(trouble(status.message())),
-                None => {
-                    let reason = format!("{server} says {:?}: {}", status.code(), status.message());
-                    Ok(Err(bad(&reason)))
-                }
-            },
-        }
+        verdict(&server, &status).map(Err)
     }
 
     fn give_up(&self, trouble: Trouble) -> CliError {
@@ -244,6 +273,27 @@ impl Client {
             Some(error) => error.into(),
             None => CliError::Unreachable { servers: self.servers.clone(), reason: trouble.reason },
         }
+    }
+}
+
+/// What a failed call means: how the command fails, or trouble that may pass.
+fn verdict(server: &str, status: &Status) -> Result<CliError, Trouble> {
+    match request_error(status) {
+        Some(error) if error.is_transient() => {
+            return Err(Trouble { reason: error.to_string(), error: Some(error) });
+        }
+        Some(error) => return Ok(error.into()),
+        None => {}
+    }
+    if let Some(error) = guest_error(status) {
+        return Ok(error.into());
+    }
+    match error_detail(status) {
+        Some(detail) => Ok(CliError::Refused { code: detail.code, message: detail.message }),
+        None if may_pass(status.code()) => {
+            Err(Trouble { reason: format!("{server}: {}", status.message()), error: None })
+        }
+        None => Ok(bad(&format!("{server} says {:?}: {}", status.code(), status.message()))),
     }
 }
 
@@ -260,7 +310,7 @@ fn may_pass(code: Code) -> bool {
     )
 }
 
-fn bad(reason: &str) -> CliError {
+pub(super) fn bad(reason: &str) -> CliError {
     CliError::BadAnswer { reason: reason.to_owned() }
 }
 

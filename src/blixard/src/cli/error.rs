@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use blixard_node::error::RequestError;
+use blixard_proto::error::GuestError;
 use serde::Serialize;
 
 /// The exit codes, as documented in `docs/cli.md`.
@@ -37,6 +38,8 @@ impl From<Exit> for ExitCode {
 pub enum CliError {
     /// The cluster's answer.
     Request(Box<RequestError>),
+    /// There is no output or no console.
+    Guest(Box<GuestError>),
     /// The command cannot be understood, or a file it names.
     Usage(String),
     /// No server answered within the timeout.
@@ -87,6 +90,7 @@ impl CliError {
     pub fn code(&self) -> &str {
         match self {
             Self::Request(error) => error.code(),
+            Self::Guest(error) => error.code(),
             Self::Usage(_) => "BLX-CLI-001",
             Self::Unreachable { .. } => "BLX-CLI-002",
             Self::Pending { .. } => "BLX-CLI-003",
@@ -102,6 +106,11 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Request(error) => exit_of(error),
+            Self::Guest(error) => match **error {
+                GuestError::NoOutput { .. } => Exit::NotFound,
+                GuestError::NotRunning { .. } | GuestError::NoConsole { .. } => Exit::Conflict,
+                GuestError::HostUnreachable { .. } => Exit::Unavailable,
+            },
             Self::Usage(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Pending { .. } => Exit::Unavailable,
             Self::Otherwise { .. } | Self::Refused { .. } | Self::BadAnswer { .. } => Exit::Failed,
@@ -134,6 +143,7 @@ impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(error) => write!(f, "{error}"),
+            Self::Guest(error) => write!(f, "{error}"),
             Self::Usage(reason) => write!(f, "{reason}"),
             Self::Unreachable { servers, reason } => {
                 let all =
@@ -162,6 +172,12 @@ impl fmt::Display for CliError {
 impl From<RequestError> for CliError {
     fn from(error: RequestError) -> Self {
         Self::Request(Box::new(error))
+    }
+}
+
+impl From<GuestError> for CliError {
+    fn from(error: GuestError) -> Self {
+        Self::Guest(Box::new(error))
     }
 }
 

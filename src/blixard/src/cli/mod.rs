@@ -5,10 +5,14 @@
 mod args;
 mod client;
 mod cluster;
+mod console;
 mod doctor;
 mod error;
+mod events;
+mod logs;
 mod node;
 mod output;
+mod ports;
 mod view;
 mod vm;
 pub mod vm_file;
@@ -34,7 +38,7 @@ struct Cli {
 enum Command {
     /// Run this host's member of the cluster
     Node(Box<node::NodeArgs>),
-    /// Create, start, stop, look at and delete VMs
+    /// Create, start, stop, change, look at, speak to and delete VMs
     Vm(args::VmArgs),
     /// Look at and change the cluster's members
     Cluster(args::ClusterArgs),

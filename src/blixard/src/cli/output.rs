@@ -7,7 +7,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use serde::Serialize;
 
 use super::error::{CliError, ErrorView};
-use super::view::{Change, Cluster, Member, Vm, VmDetail, VmList};
+use super::view::{Change, Cluster, Event, Events, Member, PortList, Vm, VmDetail, VmList};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -56,6 +56,20 @@ impl Output {
             (Format::Yaml, _) => yaml(&results),
         };
         let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Prints results that come one after the other without an end: JSON an object a line, YAML a document each.
+    pub(super) fn show_more<T: Show>(self, results: &[T]) {
+        let mut out = io::stdout().lock();
+        for one in results {
+            let text = match self.format {
+                Format::Table => one.table(self),
+                Format::Json => serde_json::to_string(one).unwrap_or_default() + "\n",
+                Format::Yaml => format!("---\n{}", yaml(one)),
+            };
+            let _ = out.write_all(text.as_bytes());
+        }
+        let _ = out.flush();
     }
 
     fn render(self, result: &impl Show) -> String {
@@ -174,12 +188,24 @@ impl Show for VmDetail {
         let spec = &vm.spec;
         let mut text = vm.table(output);
         let mut line = |key: &str, value: &str| text += &format!("  {key:<12}{value}\n");
-        line("needs", &format!("{} vCPUs, {}", spec.vcpus, memory(spec.memory_mib)));
+        if vm.node.is_none()
+            && let Some(node) = vm.last_node
+        {
+            line("last host", &format!("node {node}"));
+        }
+        let vcpus = if spec.vcpus == 1 { "vCPU" } else { "vCPUs" };
+        line("needs", &format!("{} {vcpus}, {}", spec.vcpus, memory(spec.memory_mib)));
         line("hypervisor", &spec.hypervisor);
         line("restart", spec.restart);
         line("failover", if spec.local_volume { "wait (it has a local volume)" } else { spec.failover });
         for (key, value) in &spec.requires {
             line("requires", &format!("{key}={value}"));
+        }
+        for port in &spec.ports {
+            line("port", &port.to_string());
+        }
+        if let Some(artifact) = &vm.artifact {
+            line("artifact", artifact);
         }
         if let Some(epoch) = vm.epoch {
             line("epoch", &epoch.to_string());
@@ -187,6 +213,51 @@ impl Show for VmDetail {
         let behind = if vm.observed_generation < vm.generation { ", not acted on yet" } else { "" };
         line("generation", &format!("{}{behind}", vm.generation));
         text
+    }
+}
+
+impl Show for Events {
+    fn table(&self, output: Output) -> String {
+        if self.events.is_empty() {
+            return "Nothing has happened yet.\n".into();
+        }
+        self.events.iter().map(|event| event.table(output)).collect()
+    }
+}
+
+impl Show for Event {
+    /// A line as of a log: what follows may come at any time.
+    fn table(&self, _: Output) -> String {
+        let host = self.node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        let why = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        format!("{}  {}: {}{host}{why}\n", self.at, self.vm, self.phase)
+    }
+}
+
+impl Show for PortList {
+    fn table(&self, output: Output) -> String {
+        if self.ports.is_empty() {
+            return "There are no ports.\n".into();
+        }
+        let mut table = output.new_table(&["VM", "ADDRESS", "GUEST", "NODE", "PHASE", "REACHED"]);
+        for port in &self.ports {
+            let address = port.address.as_deref().unwrap_or("-");
+            let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+            let reached = match (port.node, port.host_only) {
+                (None, _) => "nowhere: no host has the VM".to_owned(),
+                (Some(node), true) => format!("from node {node} alone"),
+                (Some(node), false) => format!("wherever node {node} is"),
+            };
+            table.add_row(vec![
+                Cell::new(&port.vm),
+                Cell::new(format!("{address}:{}/{}", port.host_port, port.protocol)),
+                Cell::new(port.guest_port),
+                Cell::new(or_dash(port.node)),
+                output.cell(&port.phase, phase_color(&port.phase), false),
+                Cell::new(reached),
+            ]);
+        }
+        trimmed(&table)
     }
 }
 

@@ -2,11 +2,12 @@
 //! changed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use blixard_node::ids::NodeId;
-use blixard_node::request::{ClusterView, MemberView, VmView};
-use blixard_node::spec::{FailoverPolicy, RestartPolicy, VmSpec, Wanted};
+use blixard_node::request::{ClusterView, MemberView, Transition, VmView};
+use blixard_node::spec::{self, FailoverPolicy, RestartPolicy, VmSpec, Wanted};
 use serde::Serialize;
 
 /// A VM.
@@ -20,11 +21,15 @@ pub(super) struct Vm {
     pub(super) deleting: bool,
     pub(super) node: Option<u64>,
     pub(super) epoch: Option<u64>,
+    /// The host it was assigned to last: holds its volumes and its output.
+    pub(super) last_node: Option<u64>,
     pub(super) generation: u64,
     pub(super) observed_generation: u64,
     pub(super) restarts: u32,
     /// RFC 3339.
     since: String,
+    /// What its first host built, and all its hosts run.
+    pub(super) artifact: Option<String>,
     pub(super) spec: Spec,
     #[serde(skip)]
     pub(super) since_ms: u64,
@@ -45,7 +50,58 @@ pub(super) struct Spec {
     pub(super) failover: &'static str,
     pub(super) local_volume: bool,
     pub(super) requires: BTreeMap<String, String>,
-    payload: String,
+    pub(super) ports: Vec<Port>,
+    pub(super) payload: String,
+}
+
+/// A port, with the names of VM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Port {
+    pub(super) host: u16,
+    pub(super) guest: u16,
+    pub(super) protocol: String,
+}
+
+/// `vm events`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Events {
+    pub(super) revision: u64,
+    /// In the order of the log.
+    pub(super) events: Vec<Event>,
+}
+
+/// A VM came to stand otherwise.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Event {
+    pub(super) vm: String,
+    pub(super) revision: u64,
+    /// RFC 3339.
+    pub(super) at: String,
+    pub(super) phase: String,
+    pub(super) reason: String,
+    pub(super) node: Option<u64>,
+}
+
+/// `vm ports`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct PortList {
+    pub(super) revision: u64,
+    pub(super) ports: Vec<PortRow>,
+}
+
+/// A port of a VM, and where it is.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct PortRow {
+    pub(super) vm: String,
+    pub(super) phase: String,
+    pub(super) node: Option<u64>,
+    /// Where its host has it; none while no host has the VM.
+    pub(super) address: Option<String>,
+    pub(super) host_port: u16,
+    pub(super) guest_port: u16,
+    pub(super) protocol: String,
+    /// Reached from its host alone.
+    pub(super) host_only: bool,
 }
 
 /// `vm list`.
@@ -110,10 +166,12 @@ impl From<&VmView> for Vm {
             deleting: vm.deleting,
             node: vm.assigned.map(|(node, _)| node.0),
             epoch: vm.assigned.map(|(_, epoch)| epoch.0),
+            last_node: vm.last_host.map(|node| node.0),
             generation: vm.generation.0,
             observed_generation: vm.observed_generation.0,
             restarts: vm.restarts,
             since: rfc3339(vm.since.0),
+            artifact: vm.artifact.clone(),
             spec: Spec::from(&*vm.spec),
             since_ms: vm.since.0,
         }
@@ -137,7 +195,33 @@ impl From<&VmSpec> for Spec {
             },
             local_volume: spec.local_volume,
             requires: spec.requires.clone(),
+            ports: spec.ports.iter().map(Port::from).collect(),
             payload: spec.payload.clone(),
+        }
+    }
+}
+
+impl From<&spec::Port> for Port {
+    fn from(port: &spec::Port) -> Self {
+        Self { host: port.host, guest: port.guest, protocol: port.protocol.to_string() }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.host, self.guest, self.protocol)
+    }
+}
+
+impl Event {
+    pub(super) fn new(vm: &str, event: &Transition) -> Self {
+        Self {
+            vm: vm.to_owned(),
+            revision: event.revision.0,
+            at: rfc3339(event.at.0),
+            phase: event.phase.to_string(),
+            reason: event.reason.clone(),
+            node: event.host.map(|node| node.0),
         }
     }
 }

@@ -15,8 +15,7 @@ use super::args::{Change, VmCommand};
 use super::client::{Client, Written};
 use super::error::{CliError, Exit};
 use super::output::Output;
-use super::view;
-use super::vm_file;
+use super::{console, events, logs, ports, view, vm_file};
 
 /// How often the cluster is asked for an outcome: at first, and later.
 const POLL_MIN: Duration = Duration::from_millis(50);
@@ -75,6 +74,19 @@ pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, 
             }
             exit
         }
+        VmCommand::Logs(args) => {
+            done(output, Some(args.vm.name()), logs::run(&args, &mut client, output).await)
+        }
+        VmCommand::Console(args) => {
+            done(output, Some(args.vm.name()), console::run(&args, &mut client, output).await)
+        }
+        VmCommand::Events { names, all, follow, stale } => {
+            let asked = events::Asked { names: names.all(), all, follow, stale };
+            done(output, None, events::run(asked, &mut client, output).await)
+        }
+        VmCommand::Ports { names, stale } => {
+            done(output, None, ports::run(&names.all(), stale, &mut client, output).await)
+        }
         VmCommand::List { stale } => match client.list(stale).await {
             Ok((revision, vms)) => {
                 output.show(&view::VmList::new(revision, &vms));
@@ -88,6 +100,13 @@ pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, 
 fn fail(output: Output, error: &CliError, name: Option<&str>) -> Exit {
     output.fail(error, name);
     error.exit()
+}
+
+fn done(output: Output, name: Option<&str>, done: Result<(), CliError>) -> Exit {
+    match done {
+        Ok(()) => Exit::Ok,
+        Err(error) => fail(output, &error, name),
+    }
 }
 
 fn first(before: Exit, now: Exit) -> Exit {
@@ -135,7 +154,7 @@ fn read(config: &Path) -> Result<(String, String), CliError> {
     Ok((file, text))
 }
 
-fn check_name(name: &str) -> Result<VmName, CliError> {
+pub(super) fn check_name(name: &str) -> Result<VmName, CliError> {
     VmName::new(name).map_err(|error| CliError::Usage(error.to_string()))
 }
 

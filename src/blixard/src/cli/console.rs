@@ -10,7 +10,7 @@ use blixard_proto::v1::{ConsoleInput, ConsoleOpen, ConsoleOutput};
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
@@ -26,6 +26,9 @@ const READ_MAX: usize = 4 << 10;
 
 /// Chunks between the terminal and the connection.
 const CHUNKS_MAX: usize = 16;
+
+/// How long the last keys may take to the guest.
+const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// Why a session ended without a failure.
 enum End {
@@ -117,6 +120,7 @@ impl Session {
                 typed = keys.recv(), if self.sender.is_some() => match typed {
                     Some(typed) => {
                         if !self.send(&typed).await {
+                            self.finish().await;
                             return Ok(End::Detached);
                         }
                     }
@@ -135,9 +139,19 @@ impl Session {
         let data = typed[..until.unwrap_or(typed.len())].to_vec().into();
         if let Some(sender) = &self.sender {
             // Fails when the stream is over; that is told on its other side.
-            let _ = sender.send(ConsoleInput { open: None, data }).await;
+            let _ = sender.send(ConsoleInput { open: None, data, end: until.is_some() }).await;
         }
         until.is_none()
+    }
+
+    /// Waits until what was typed has gone to the guest.
+    async fn finish(&mut self) {
+        let _ = timeout(FINISH_MAX, async {
+            while let Ok(Some(ConsoleOutput { data })) = self.stream.message().await {
+                print(&data);
+            }
+        })
+        .await;
     }
 }
 

@@ -241,8 +241,11 @@ impl Show for PortList {
         }
         let mut table = output.new_table(&["VM", "ADDRESS", "GUEST", "NODE", "PHASE", "REACHED"]);
         for port in &self.ports {
-            let address = port.address.as_deref().unwrap_or("-");
-            let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+            let address = match port.address.as_deref() {
+                Some(six) if six.contains(':') => format!("[{six}]:"),
+                Some(address) => format!("{address}:"),
+                None => String::new(),
+            };
             let reached = match (port.node, port.host_only) {
                 (None, _) => "nowhere: no host has the VM".to_owned(),
                 (Some(node), true) => format!("from node {node} alone"),
@@ -250,7 +253,7 @@ impl Show for PortList {
             };
             table.add_row(vec![
                 Cell::new(&port.vm),
-                Cell::new(format!("{address}:{}/{}", port.host_port, port.protocol)),
+                Cell::new(format!("{address}{}/{}", port.host_port, port.protocol)),
                 Cell::new(port.guest_port),
                 Cell::new(or_dash(port.node)),
                 output.cell(&port.phase, phase_color(&port.phase), false),

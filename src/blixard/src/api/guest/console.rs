@@ -76,9 +76,9 @@ async fn relay(
     sender: Sender,
 ) {
     let inward = async {
-        while let Ok(Some(ConsoleInput { data, .. })) = input.message().await {
-            if forward.send(ConsoleInput { open: None, data }).await.is_err() {
-                return;
+        while let Ok(Some(more)) = input.message().await {
+            if forward.send(ConsoleInput { open: None, ..more }).await.is_err() {
+                break;
             }
         }
         drop(forward);

@@ -66,10 +66,13 @@ pub(super) async fn serve(
 ) {
     let (mut from, mut to) = socket.into_split();
     let inward = async {
-        while let Ok(Some(ConsoleInput { data, .. })) = input.message().await {
+        while let Ok(Some(ConsoleInput { data, end, .. })) = input.message().await {
             if to.write_all(&data).await.is_err() {
                 // Closed: what it said last is still read.
                 return std::future::pending().await;
+            }
+            if end {
+                return;
             }
         }
         // Whoever has said all may still want to hear.

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use blixard_node::error::RequestError;
 use blixard_node::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
-use blixard_node::request::{ClusterView, MemberView, Role, VmView};
-use blixard_node::spec::{FailoverPolicy, Labels, Phase, Resources, RestartPolicy, VmName, VmSpec, Wanted};
+use blixard_node::request::{ClusterView, MemberView, Role, Transition, VmView};
+use blixard_node::spec::{
+    self, FailoverPolicy, Labels, Phase, Protocol, Resources, RestartPolicy, VmName, VmSpec, Wanted,
+};
 use blixard_node::time::{Duration, WallMs};
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::cli::view::PortRow;
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -61,6 +64,45 @@ fn vms() -> VmList {
         ..vm("a-database-with-a-name", Phase::Pending)
     };
     VmList::new(77, &[pending, vm("web", Phase::Running)])
+}
+
+fn ports() -> Vec<spec::Port> {
+    let port = |host, guest, protocol| spec::Port { host, guest, protocol };
+    vec![port(8_080, 80, Protocol::Tcp), port(53, 53, Protocol::Udp)]
+}
+
+fn events() -> Events {
+    let event = |revision, phase, reason: &str, host| Transition {
+        revision: Revision(revision),
+        at: WallMs(NOW + revision),
+        phase,
+        reason: reason.into(),
+        host,
+    };
+    let node = Some(NodeId(2));
+    let events = [
+        event(7, Phase::Pending, "assigned to n2", node),
+        event(9, Phase::Running, "", node),
+        event(30, Phase::Stopped, "", None),
+    ];
+    Events { revision: 31, events: events.iter().map(|event| Event::new("web", event)).collect() }
+}
+
+fn port_list() -> PortList {
+    let row = PortRow {
+        vm: "web".into(),
+        phase: "running".into(),
+        node: Some(2),
+        address: Some("10.0.0.2".into()),
+        host_port: 8_080,
+        guest_port: 80,
+        protocol: "tcp".into(),
+        host_only: false,
+    };
+    let local = PortRow { address: Some("127.0.0.1".into()), host_only: true, ..row.clone() };
+    let six = PortRow { address: Some("fd00::1".into()), ..row.clone() };
+    let stopped = PortRow { node: None, address: None, phase: "stopped".into(), ..row.clone() };
+    PortList { revision: 9, ports: vec![row, local, six, stopped] }
 }
 
 fn cluster() -> Cluster {
@@ -130,6 +172,65 @@ fn tables() {
           generation  3
     "#]],
     );
+    let stopped = VmView {
+        assigned: None,
+        last_host: Some(NodeId(2)),
+        artifact: Some("/nix/store/abc-microvm-web".into()),
+        spec: Arc::new(VmSpec { ports: ports(), ..VmSpec::clone(&vm("web", Phase::Stopped).spec) }),
+        wanted: Wanted::Stopped,
+        ..vm("web", Phase::Stopped)
+    };
+    check(
+        Format::Table,
+        &VmDetail(Vm::from(&stopped)),
+        expect![[r#"
+        web: stopped for 2m
+          last host   node 2
+          needs       2 vCPUs, 2GiB
+          hypervisor  process
+          restart     on-failure
+          failover    move
+          requires    zone=a
+          port        8080:80/tcp
+          port        53:53/udp
+          artifact    /nix/store/abc-microvm-web
+          generation  3
+    "#]],
+    );
+    check(
+        Format::Table,
+        &events(),
+        expect![[r#"
+        2027-01-15T08:00:00.007Z  web: pending on node 2: assigned to n2
+        2027-01-15T08:00:00.009Z  web: running on node 2
+        2027-01-15T08:00:00.030Z  web: stopped
+    "#]],
+    );
+    check(
+        Format::Table,
+        &Events { revision: 1, events: Vec::new() },
+        expect![[r#"
+        Nothing has happened yet.
+    "#]],
+    );
+    check(
+        Format::Table,
+        &port_list(),
+        expect![[r#"
+            VM   ADDRESS             GUEST  NODE  PHASE    REACHED
+            web  10.0.0.2:8080/tcp   80     2     running  wherever node 2 is
+            web  127.0.0.1:8080/tcp  80     2     running  from node 2 alone
+            web  [fd00::1]:8080/tcp  80     2     running  wherever node 2 is
+            web  8080/tcp            80     -     stopped  nowhere: no host has the VM
+        "#]],
+    );
+    check(
+        Format::Table,
+        &PortList { revision: 1, ports: Vec::new() },
+        expect![[r#"
+        There are no ports.
+    "#]],
+    );
     check(
         Format::Table,
         &cluster(),
@@ -164,93 +265,102 @@ fn json_and_yaml() {
         Format::Json,
         &vms(),
         expect![[r#"
-        {
-          "revision": 77,
-          "vms": [
             {
-              "name": "a-database-with-a-name",
-              "id": 12,
-              "phase": "pending",
-              "reason": "no host has room",
-              "wanted": "running",
-              "deleting": false,
-              "node": null,
-              "epoch": null,
-              "generation": 3,
-              "observed_generation": 2,
-              "restarts": 4,
-              "since": "2027-01-15T07:57:30.000Z",
-              "spec": {
-                "vcpus": 2,
-                "memory_mib": 2048,
-                "hypervisor": "process",
-                "restart": "on-failure",
-                "failover": "move",
-                "local_volume": false,
-                "requires": {
-                  "zone": "a"
+              "revision": 77,
+              "vms": [
+                {
+                  "name": "a-database-with-a-name",
+                  "id": 12,
+                  "phase": "pending",
+                  "reason": "no host has room",
+                  "wanted": "running",
+                  "deleting": false,
+                  "node": null,
+                  "epoch": null,
+                  "last_node": null,
+                  "generation": 3,
+                  "observed_generation": 2,
+                  "restarts": 4,
+                  "since": "2027-01-15T07:57:30.000Z",
+                  "artifact": null,
+                  "spec": {
+                    "vcpus": 2,
+                    "memory_mib": 2048,
+                    "hypervisor": "process",
+                    "restart": "on-failure",
+                    "failover": "move",
+                    "local_volume": false,
+                    "requires": {
+                      "zone": "a"
+                    },
+                    "ports": [],
+                    "payload": "command = [\"sleep\", \"9\"]\n"
+                  }
                 },
-                "payload": "command = [\"sleep\", \"9\"]\n"
-              }
-            },
-            {
-              "name": "web",
-              "id": 12,
-              "phase": "running",
-              "reason": "",
-              "wanted": "running",
-              "deleting": false,
-              "node": 2,
-              "epoch": 4,
-              "generation": 3,
-              "observed_generation": 3,
-              "restarts": 0,
-              "since": "2027-01-15T07:57:30.000Z",
-              "spec": {
-                "vcpus": 2,
-                "memory_mib": 2048,
-                "hypervisor": "process",
-                "restart": "on-failure",
-                "failover": "move",
-                "local_volume": false,
-                "requires": {
-                  "zone": "a"
-                },
-                "payload": "command = [\"sleep\", \"9\"]\n"
-              }
+                {
+                  "name": "web",
+                  "id": 12,
+                  "phase": "running",
+                  "reason": "",
+                  "wanted": "running",
+                  "deleting": false,
+                  "node": 2,
+                  "epoch": 4,
+                  "last_node": null,
+                  "generation": 3,
+                  "observed_generation": 3,
+                  "restarts": 0,
+                  "since": "2027-01-15T07:57:30.000Z",
+                  "artifact": null,
+                  "spec": {
+                    "vcpus": 2,
+                    "memory_mib": 2048,
+                    "hypervisor": "process",
+                    "restart": "on-failure",
+                    "failover": "move",
+                    "local_volume": false,
+                    "requires": {
+                      "zone": "a"
+                    },
+                    "ports": [],
+                    "payload": "command = [\"sleep\", \"9\"]\n"
+                  }
+                }
+              ]
             }
-          ]
-        }
-    "#]],
+        "#]],
     );
     check(
         Format::Yaml,
         &VmDetail(Vm::from(&vm("web", Phase::Running))),
         expect![[r#"
-        name: web
-        id: 12
-        phase: running
-        reason: ""
-        wanted: running
-        deleting: false
-        node: 2
-        epoch: 4
-        generation: 3
-        observed_generation: 3
-        restarts: 0
-        since: "2027-01-15T07:57:30.000Z"
-        spec:
-          vcpus: 2
-          memory_mib: 2048
-          hypervisor: process
-          restart: on-failure
-          failover: move
-          local_volume: false
-          requires:
-            zone: a
-          payload: |
-            command = ["sleep", "9"]
-    "#]],
+            name: web
+            id: 12
+            phase: running
+            reason: ""
+            wanted: running
+            deleting: false
+            node: 2
+            epoch: 4
+            last_node: null
+            generation: 3
+            observed_generation: 3
+            restarts: 0
+            since: "2027-01-15T07:57:30.000Z"
+            artifact: null
+            spec:
+              vcpus: 2
+              memory_mib: 2048
+              hypervisor: process
+              restart: on-failure
+              failover: move
+              local_volume: false
+              requires:
+                zone: a
+              ports: []
+              payload: |
+                command = ["sleep", "9"]
+        "#]],
     );
     check(
         Format::Json,
@@ -341,6 +451,54 @@ fn json_and_yaml() {
           memory_mib_used: 1000
           labels: {}
           incarnation: 000000000000feed
+    "#]],
+    );
+}
+
+#[test]
+fn events_and_ports_as_json() {
+    let mut first = events();
+    first.events.truncate(1);
+    check(
+        Format::Json,
+        &first,
+        expect![[r#"
+        {
+          "revision": 31,
+          "events": [
+            {
+              "vm": "web",
+              "revision": 7,
+              "at": "2027-01-15T08:00:00.007Z",
+              "phase": "pending",
+              "reason": "assigned to n2",
+              "node": 2
+            }
+          ]
+        }
+    "#]],
+    );
+    let mut ports = port_list();
+    ports.ports.truncate(1);
+    check(
+        Format::Json,
+        &ports,
+        expect![[r#"
+        {
+          "revision": 9,
+          "ports": [
+            {
+              "vm": "web",
+              "phase": "running",
+              "node": 2,
+              "address": "10.0.0.2",
+              "host_port": 8080,
+              "guest_port": 80,
+              "protocol": "tcp",
+              "host_only": false
+            }
+          ]
+        }
     "#]],
     );
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use blixard_node::ids::{NodeId, Ticket};
 use blixard_node::request::{Consistency, Read, Reply, Request, Write};
 use blixard_node::rng::Rng;
-use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
 use blixard_node::time::{Duration, Time};
 
 pub use crate::client::{Call, Patience, TwoAnswers};
@@ -26,6 +26,8 @@ pub struct Mix {
     pub stop: u64,
     /// Removes one.
     pub delete: u64,
+    /// Gives one another spec.
+    pub update: u64,
     /// Looks at one.
     pub get: u64,
     /// Looks at all.
@@ -34,7 +36,7 @@ pub struct Mix {
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { create: 2, start: 3, stop: 2, delete: 1, get: 4, list: 1 }
+        Self { create: 2, start: 3, stop: 2, delete: 1, update: 0, get: 4, list: 1 }
     }
 }
 
@@ -67,6 +69,8 @@ pub struct WorkloadConfig {
     pub failover_waits: Chance,
     /// VMs with a volume on their host.
     pub local_volume: Chance,
+    /// VMs with a port of their host, one of [`PORTS`].
+    pub ports: Chance,
     /// How often a deletion leaves the VM's volumes.
     pub keep_volumes: Chance,
 }
@@ -87,6 +91,7 @@ impl Default for WorkloadConfig {
             restart_seldom: Chance::NEVER,
             failover_waits: Chance::NEVER,
             local_volume: Chance::NEVER,
+            ports: Chance::NEVER,
             keep_volumes: Chance::NEVER,
         }
     }
@@ -361,7 +366,7 @@ fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
 
 fn draw_request(config: &WorkloadConfig, names: &[VmName], client: &mut Client) -> Request {
     let mix = &config.mix;
-    let weights = [mix.create, mix.start, mix.stop, mix.delete, mix.get, mix.list];
+    let weights = [mix.create, mix.start, mix.stop, mix.delete, mix.update, mix.get, mix.list];
     let Some(name) = client.rng().pick(names).cloned() else { return list() };
     let mut draw = client.rng().below(weights.iter().sum::<u64>().max(1));
     let mut kind = 0;
@@ -381,10 +386,21 @@ fn draw_request(config: &WorkloadConfig, names: &[VmName], client: &mut Client) 
             let keep_volumes = config.keep_volumes.draw(client.rng());
             Write::DeleteVm { name, generation: known, keep_volumes }
         }
-        4 => return get(name),
+        4 => Write::UpdateVm { name, generation: known, spec: draw_spec(config, client.rng()) },
+        5 => return get(name),
         _ => return list(),
     };
     Request::Write { id: client.next_id(), write }
+}
+
+/// The ports of hosts that VMs ask for: few, so that they collide.
+pub const PORTS: std::ops::RangeInclusive<u16> = 8_080..=8_083;
+
+fn draw_port(config: &WorkloadConfig, rng: &mut Rng) -> Option<Port> {
+    config.ports.draw(rng).then(|| {
+        let host = PORTS.start() + rng.below(PORTS.len() as u64) as u16;
+        Port { host, guest: 80, protocol: Protocol::Tcp }
+    })
 }
 
 fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
@@ -404,7 +420,7 @@ fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
         local_volume: config.local_volume.draw(rng),
         hypervisor: config.hypervisor.clone(),
         payload: String::new(),
-        ports: Vec::new(),
+        ports: draw_port(config, rng).into_iter().collect(),
     })
 }
 

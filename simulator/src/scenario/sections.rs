@@ -104,6 +104,8 @@ section! {
         stop: u64 = 2,
         /// The weight of deleting a VM.
         delete: u64 = 1,
+        /// The weight of giving a VM another spec.
+        update: u64 = 0,
         /// The weight of looking at a VM.
         get: u64 = 4,
         /// The weight of listing all VMs.
@@ -126,6 +128,8 @@ section! {
         failover_waits: Chance = Chance::NEVER,
         /// How often a VM has a volume on its host and so waits for it.
         local_volume: Chance = Chance::NEVER,
+        /// How often a VM asks for a port of its host, one of four.
+        ports: Chance = Chance::NEVER,
         /// How often a deletion leaves the VM's volumes where they are.
         keep_volumes: Chance = Chance::NEVER,
     }

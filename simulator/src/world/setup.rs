@@ -224,6 +224,7 @@ fn workload_config(scenario: &Scenario) -> WorkloadConfig {
             start: workload.start,
             stop: workload.stop,
             delete: workload.delete,
+            update: workload.update,
             get: workload.get,
             list: workload.list,
         },
@@ -239,6 +240,7 @@ fn workload_config(scenario: &Scenario) -> WorkloadConfig {
         restart_seldom: workload.restart_seldom,
         failover_waits: workload.failover_waits,
         local_volume: workload.local_volume,
+        ports: workload.ports,
         keep_volumes: workload.keep_volumes,
     }
 }

@@ -195,6 +195,8 @@ fn present(
         }
         // A VM wanted stopped may still be assigned, which no answer shows.
         (VmCall::Update, Seen::NotStopped) => Some(same),
+        // A VM with a local volume keeps having one, which no answer shows either.
+        (VmCall::Update, Seen::NotTaken) => (wanted == Wanted::Stopped).then_some(same),
         (VmCall::Update, Seen::Done { generation: told, .. }) if wanted == Wanted::Stopped => {
             // The spec it has already changes nothing.
             let after = VmState::Present { vm, generation: told, wanted };

@@ -120,3 +120,13 @@ fn what_has_no_answer_may_have_happened() {
     passes(&[created(5), unanswered(VmCall::Start), unanswered(VmCall::Stop), op(VmCall::Delete, done(4))]);
     fails(&[created(5), unanswered(VmCall::Start), op(VmCall::Delete, done(4))]);
 }
+
+#[test]
+fn only_a_stopped_vm_takes_another_spec() {
+    let update = |seen| op(VmCall::Update, seen);
+    passes(&[created(5), update(done(2)), update(done(2)), update(Seen::NotStopped), update(Seen::NotTaken)]);
+    passes(&[created(5), op(VmCall::Start, done(2)), update(Seen::NotStopped), op(VmCall::Stop, done(3))]);
+    fails(&[created(5), op(VmCall::Start, done(2)), update(done(3))]);
+    fails(&[created(5), op(VmCall::Start, done(2)), update(Seen::NotTaken)]);
+    fails(&[created(5), update(done(3))]);
+}

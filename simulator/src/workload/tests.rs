@@ -254,7 +254,7 @@ fn a_refusal_without_effect_is_told_from_an_unknown_outcome() {
 
 #[test]
 fn two_answers_to_one_write_are_told() {
-    let mix = Mix { create: 1, start: 0, stop: 0, delete: 0, get: 0, list: 0 };
+    let mix = Mix { create: 1, start: 0, stop: 0, delete: 0, update: 0, get: 0, list: 0 };
     let mut workload =
         Workload::new(WorkloadConfig { clients: 1, mix, ..WorkloadConfig::default() }, 1, 0, Time(0));
     let mut out = Output::default();

@@ -36,6 +36,13 @@
               pkgs.rust-analyzer
               pkgs.rustc
               pkgs.rustfmt
+              # What the tests with real hypervisors run; they are skipped without.
+              pkgs.binutils
+              pkgs.git
+              pkgs.iproute2
+              pkgs.nix
+              pkgs.qemu
+              pkgs.util-linux
             ];
             # See nix/package.nix.
             PROTOC = "${pkgs.protobuf_21}/bin/protoc";
@@ -49,6 +56,15 @@
           imports = [ ./nix/module.nix ];
           services.blixard.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.blixard;
         };
+
+      # A host to begin from, and what `nix flake check` evaluates the module with.
+      nixosConfigurations.example = nixpkgs.lib.nixosSystem {
+        system = "x86_64-linux";
+        modules = [
+          self.nixosModules.default
+          ./examples/nixos/host.nix
+        ];
+      };
 
       formatter = forEachSystem (system: (pkgsOf system).nixfmt-rfc-style);
     };

@@ -3,12 +3,15 @@
 #   services.blixard = {
 #     enable = true;
 #     nodeId = 2;
-#     bind = "127.0.0.1:7001";
-#     peers = [ "1:127.0.0.1:7000" ];
+#     bind = "100.64.0.2:7001";
+#     insecure = true; # a network that nobody else reaches
+#     discover = [ "tailscale:blixard" ];
+#     hypervisors = [ "qemu" "microvm-nix" ];
 #   };
 {
   config,
   lib,
+  pkgs,
   utils,
   ...
 }:
@@ -17,6 +20,8 @@ let
   home = "/var/lib/blixard";
   # The daemon refuses what it cannot parse; what is checked here is what would only show at run time.
   address = lib.types.strMatching ".+:[0-9]+";
+  offers = name: builtins.elem name cfg.hypervisors;
+  hasTailscale = builtins.any (lib.hasPrefix "tailscale") cfg.discover;
   arguments = [
     "--id=${toString cfg.nodeId}"
     "--bind=${cfg.bind}"
@@ -26,6 +31,9 @@ let
   ++ lib.optional cfg.bootstrap "--bootstrap"
   ++ lib.optional cfg.insecure "--insecure"
   ++ map (peer: "--peer=${peer}") cfg.peers
+  ++ map (source: "--discover=${source}") cfg.discover
+  ++ lib.optional (cfg.vcpus != null) "--vcpus=${toString cfg.vcpus}"
+  ++ lib.optional (cfg.memory != null) "--memory=${toString cfg.memory}"
   ++ lib.mapAttrsToList (key: value: "--label=${key}=${value}") cfg.labels
   ++ cfg.extraFlags;
 in
@@ -60,12 +68,22 @@ in
     };
 
     peers = lib.mkOption {
-      type = lib.types.listOf (lib.types.strMatching "[1-9][0-9]*:.+:[0-9]+");
+      type = lib.types.listOf (lib.types.strMatching "([1-9][0-9]*:)?.+:[0-9]+");
       default = [ ];
       example = [ "1:10.0.0.1:7001" ];
       description = ''
-        Members to join through, as `ID:HOST:PORT`. With none, an empty data directory becomes the
+        Members to join through, as `[ID:]HOST:PORT`. With none and no `discover`, an empty data directory becomes the
         first member of a new cluster.
+      '';
+    };
+
+    discover = lib.mkOption {
+      type = lib.types.listOf (lib.types.strMatching "(file:/.+|dns:.+|tailscale(:.+)?)");
+      default = [ ];
+      example = [ "tailscale:blixard" ];
+      description = ''
+        Where to find members to join through: `file:PATH`, `dns:NAME[:PORT]` or `tailscale[:TAG]`. The first member of
+        a cluster then needs `bootstrap`.
       '';
     };
 
@@ -79,6 +97,64 @@ in
       type = lib.types.path;
       default = home;
       description = "Where state is kept. It must survive reboots: a member that lost it has to join under a new id.";
+    };
+
+    hypervisors = lib.mkOption {
+      type = lib.types.listOf (
+        lib.types.enum [
+          "process"
+          "qemu"
+          "microvm-nix"
+          "cloud-hypervisor"
+        ]
+      );
+      default = [
+        "qemu"
+        "microvm-nix"
+      ];
+      description = ''
+        The backends whose programs the daemon is given. It offers what it finds to work; `process` is always there.
+      '';
+    };
+
+    microvmNix = {
+      base = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "github:me/blixard-base";
+        description = ''
+          The flake that microvm.nix and nixpkgs come from for VMs that are given as a file: one with
+          `nixosModules.microvm`, and `lib.nixosSystem` or an input `nixpkgs`. The first host of a VM decides for all of
+          them. Default: a release of microvm.nix that Blixard names.
+        '';
+      };
+
+      timeout = lib.mkOption {
+        type = lib.types.strMatching "[0-9]+(s|m|h)";
+        default = "30m";
+        description = "How long a build may take, with all that is fetched for it.";
+      };
+    };
+
+    taps = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      description = ''
+        Let VMs have taps and bridges of this host: gives the daemon, and with it every VM's process, the right to
+        change this host's networking (CAP_NET_ADMIN).
+      '';
+    };
+
+    vcpus = lib.mkOption {
+      type = lib.types.nullOr lib.types.ints.positive;
+      default = null;
+      description = "Virtual CPUs to offer to VMs; all of this host's when null.";
+    };
+
+    memory = lib.mkOption {
+      type = lib.types.nullOr lib.types.ints.positive;
+      default = null;
+      description = "Memory to offer to VMs, in MiB; four fifths of this host's when null.";
     };
 
     labels = lib.mkOption {
@@ -114,7 +190,7 @@ in
     extraFlags = lib.mkOption {
       type = lib.types.listOf lib.types.str;
       default = [ ];
-      example = [ "--memory=16384" ];
+      example = [ "--log-format=json" ];
       description = "More flags for `blixard node`.";
     };
   };
@@ -126,10 +202,19 @@ in
       (lib.toInt (lib.last (lib.splitString ":" cfg.bind)))
     ];
 
-    users.users.blixard = {
-      isSystemUser = true;
-      group = "blixard";
-      home = cfg.dataDir;
+    boot.kernelModules = lib.mkIf cfg.taps [ "tun" ];
+
+    users.users = {
+      blixard = {
+        isSystemUser = true;
+        group = "blixard";
+        home = cfg.dataDir;
+      };
+      # The taps of microvm.nix's runners belong to this user, by name.
+      microvm = lib.mkIf (cfg.taps && offers "microvm-nix") {
+        isSystemUser = true;
+        group = "kvm";
+      };
     };
     users.groups.blixard = { };
 
@@ -139,16 +224,44 @@ in
       description = "Blixard node ${toString cfg.nodeId}";
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
-      after = [ "network-online.target" ];
-      environment.BLIXARD_LOG = cfg.log;
+      after = [
+        "network-online.target"
+      ]
+      ++ lib.optional hasTailscale "tailscaled.service"
+      ++ lib.optional (offers "microvm-nix") "nix-daemon.socket";
+
+      path =
+        lib.optional (offers "qemu") pkgs.qemu_kvm
+        ++ lib.optional (offers "cloud-hypervisor") pkgs.cloud-hypervisor
+        ++ lib.optionals (offers "microvm-nix") [
+          config.nix.package
+          pkgs.git
+          pkgs.openssh
+        ];
+
+      environment = {
+        BLIXARD_LOG = cfg.log;
+      }
+      // lib.optionalAttrs (offers "microvm-nix") {
+        # The store is the daemon's to write to.
+        NIX_REMOTE = "daemon";
+        BLIXARD_NIX_TIMEOUT = cfg.microvmNix.timeout;
+      }
+      // lib.optionalAttrs (cfg.microvmNix.base != null) {
+        BLIXARD_NIX_BASE = cfg.microvmNix.base;
+      };
 
       # Never given up: a host that stays down loses its VMs to others.
       unitConfig.StartLimitIntervalSec = 0;
+      # Switching to another system must not end VMs. The next daemon adopts them all the same.
+      restartIfChanged = true;
+      stopIfChanged = false;
 
       serviceConfig = {
         ExecStart = utils.escapeSystemdExecArgs ([ "${cfg.package}/bin/blixard" "node" ] ++ arguments);
         User = "blixard";
         Group = "blixard";
+        SupplementaryGroups = [ "kvm" ];
         StateDirectory = lib.mkIf (cfg.dataDir == home) "blixard";
         StateDirectoryMode = "0700";
         ReadWritePaths = lib.mkIf (cfg.dataDir != home) [ cfg.dataDir ];
@@ -156,6 +269,12 @@ in
         # The VMs' supervisors outlive the daemon: the next one adopts what runs. They end their VMs by themselves when
         # no daemon extends the lease.
         KillMode = "process";
+        # A VM that the kernel kills for want of memory must not take the daemon and all other VMs with it.
+        OOMPolicy = "continue";
+        # VMs may be given groups of their own below the service's.
+        Delegate = true;
+        TasksMax = "infinity";
+        LimitNOFILE = 1048576;
         # SIGTERM hands leadership over, which takes up to 3 s.
         TimeoutStopSec = 15;
         Restart = "always";
@@ -165,17 +284,25 @@ in
           2
           3
         ];
-        LimitNOFILE = 65536;
 
-        # No PrivateTmp and no RemoveIPC: both would take things away from VMs that outlive the daemon.
-        AmbientCapabilities = "";
-        CapabilityBoundingSet = "";
+        # What hypervisors need, and nothing else of /dev.
+        DevicePolicy = "closed";
+        DeviceAllow = [
+          "/dev/kvm rw"
+          "/dev/net/tun rw"
+          "/dev/vhost-net rw"
+          "/dev/vhost-vsock rw"
+        ];
+        AmbientCapabilities = if cfg.taps then [ "CAP_NET_ADMIN" ] else "";
+        CapabilityBoundingSet = if cfg.taps then [ "CAP_NET_ADMIN" ] else "";
+
+        # No PrivateTmp and no RemoveIPC: both would take things away from VMs that outlive the daemon. No
+        # MemoryDenyWriteExecute: QEMU's translator writes code.
         LockPersonality = true;
         NoNewPrivileges = true;
-        PrivateDevices = true;
         ProcSubset = "all"; # reads /proc/meminfo
         ProtectClock = true;
-        ProtectControlGroups = true;
+        ProtectControlGroups = false; # delegated, see above
         ProtectHome = true;
         ProtectHostname = true;
         ProtectKernelLogs = true;
@@ -187,7 +314,9 @@ in
           "AF_INET"
           "AF_INET6"
           "AF_UNIX"
-        ];
+          "AF_VSOCK"
+        ]
+        ++ lib.optional cfg.taps "AF_NETLINK";
         RestrictNamespaces = true;
         RestrictRealtime = true;
         RestrictSUIDSGID = true;

@@ -14,10 +14,16 @@ pub const PATH: &str =
 /// The most that is kept of what a program says, in bytes. The rest is read and dropped, so that it is never blocked.
 const SAID_LEN_MAX: usize = 64 << 10;
 
-/// Where `program` is in [`PATH`]; none when it is nowhere, or no one may run it.
+/// Where `program` is in this process's own `PATH`, else in [`PATH`]; none when it is nowhere, or no one may run it.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
-    PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| is_executable(path))
+    let own = std::env::var("PATH").unwrap_or_default();
+    let folders = own.split(':').chain(PATH.split(':')).map(Path::new);
+    // A relative folder would depend on where the daemon was started.
+    folders
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(program))
+        .find(|path| is_executable(path))
 }
 
 fn is_executable(path: &Path) -> bool {

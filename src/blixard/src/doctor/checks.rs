@@ -9,7 +9,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 
 use super::{Check, Status};
-use crate::hypervisor::{qemu, tool};
+use crate::hypervisor::{microvm_nix, qemu, tool};
 
 /// How long a program may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +56,13 @@ pub(super) fn all(data_dir: &Path) -> Vec<Check> {
             lacks,
             "VMs described in flakes (microvm-nix) cannot be built here",
             "install Nix (Debian: `apt-get install nix-bin`)",
+        ),
+        Check::new(
+            "microvm@",
+            microvm_units(),
+            lacks,
+            "systemd restarts those VMs whatever becomes of them: VMs of these names are refused here",
+            "`systemctl disable --now` them, or give the VMs other names",
         ),
         Check::new(
             "virtiofsd",
@@ -143,6 +150,11 @@ fn version(program: &str, arg: &str) -> Result<String, String> {
         Some(line) if outcome.is_ok() => Ok(line.trim().into()),
         _ => Err(format!("{}: {}", path.display(), outcome.complaint())),
     }
+}
+
+fn microvm_units() -> Result<String, String> {
+    let units = microvm_nix::enabled_units();
+    if units.is_empty() { Ok("no unit of microvm.nix is enabled".into()) } else { Err(units.join(", ")) }
 }
 
 fn virtiofsd() -> Result<String, String> {

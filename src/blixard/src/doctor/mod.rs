@@ -1,6 +1,7 @@
 //! What this host can do: which hypervisors run here, what each lack means, and how to mend it.
 //!
-//! Looks alone: starts nothing but short probes, changes nothing, and needs no running daemon.
+//! Looks alone: starts nothing but short probes, changes nothing (but for an empty file in nix's store), and needs no running
+//! daemon.
 
 mod checks;
 

@@ -43,7 +43,7 @@ fn write_base(folder: &Path) {
       };
     };
     lib.nixosSystem = { system, modules, specialArgs }: let
-      args = specialArgs // { inherit lib; inherit (self) config; };
+      args = specialArgs // { inherit lib; inherit (self) config; pkgs.htop = "htop"; };
       self.config = settle (builtins.foldl' merge { } (map (load args) modules));
     in self;
   };
@@ -83,6 +83,18 @@ fn a_module_gets_the_vms_resources_and_the_hosts_base() {
     let built = host.prepare(&file("{ microvm.mem = 256; networking.hostName = \"other\"; }"), None).unwrap();
     assert_eq!(ran(&built.path), "2 256 []", "less is the module's to choose");
     assert!(built.path.display().to_string().ends_with("-microvm-qemu-other"));
+}
+
+#[test]
+fn the_example_is_one() {
+    if is_skipped(&["nix"]) {
+        return;
+    }
+    let (host, _) = host();
+    let ports = vec![Port { protocol: Protocol::Tcp, host: 8080, guest: 80 }];
+    let spec = VmSpec { ports, ..file(include_str!("../../../../examples/microvm.nix")) };
+    let built = host.prepare(&spec, None).unwrap();
+    assert!(ran(&built.path).starts_with("2 512 [{"), "{}", ran(&built.path));
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub use failure::{Failure, NixError};
 pub use nix::{Options, PATIENCE};
 pub use preview::{diff_closures, preview};
 pub use spec::{NixSpec, REFERENCE_LEN_MAX};
+pub use units::enabled_units;
 
 use super::backend::{Backend, Job};
 use super::run_dir::Plan;

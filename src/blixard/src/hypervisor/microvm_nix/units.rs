@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 
 use blixard_node::spec::VmName;
 
+/// The units of microvm.nix's own host module that systemd starts on this host by itself.
+#[must_use]
+pub fn enabled_units() -> Vec<String> {
+    all(Path::new("/"))
+}
+
 /// Where systemd finds units that are enabled.
 const UNITS: &[&str] = &["etc/systemd/system", "run/systemd/system"];
 

@@ -36,6 +36,10 @@ _start:
     movl $0xb,0xfee003e0
     movl $0x20020,0xfee00320
     movl $100000000,0xfee00380
+    # 16 hexadecimal digits that tell this boot from any other
+    mov $boot_id,%edi
+    call draw
+    call draw
     mov $msg_cmd,%esi ; call puts
     mov %ebp,%esi ; test %esi,%esi ; jz 3f ; call puts
 3:  mov $msg_ready,%esi ; call puts
@@ -99,6 +103,21 @@ irq: movl $0,0xfee000b0
     jae 4b
 5:  mov $msg_tick,%esi ; call puts
     jmp poll
+# Eight digits of chance to (%edi): from the processor's source, or from its clock where it has none.
+draw:
+    mov $1,%eax ; cpuid
+    bt $30,%ecx ; jnc 6f
+    rdrand %eax ; jc 7f
+6:  rdtsc
+    imul $0x9e3779b1,%eax
+7:  mov $8,%ecx
+8:  rol $4,%eax
+    mov %al,%dl ; and $15,%dl ; add $'0',%dl
+    cmp $'9',%dl ; jbe 9f
+    add $'a'-'0'-10,%dl
+9:  mov %dl,(%edi) ; inc %edi
+    loop 8b
+    ret
 putc: push %edx ; push %eax
     mov $0x3f8,%dx ; outb %al,%dx
     pop %eax ; pop %edx ; ret
@@ -113,7 +132,9 @@ msg_crash: .asciz "GUEST-CRASH\n"
 msg_panic: .asciz "GUEST-PANIC\n"
 msg_tick: .ascii "GUEST-TICK "
 digits: .ascii "00000000"
-digits_end: .asciz "\n"
+digits_end: .ascii " "
+boot_id: .ascii "0000000000000000"
+    .asciz "\n"
     .align 8
 gdt: .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
 gdtr: .word gdtr-gdt-1 ; .long gdt

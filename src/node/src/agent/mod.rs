@@ -27,6 +27,8 @@ const LIST_EVERY: Duration = Duration::from_secs(10);
 const LISTS_MAX: usize = 16;
 /// How soon after a heartbeat another one may follow.
 const HEARTBEAT_GAP: Duration = Duration::from_millis(20);
+/// The same when the leader has something new: somebody waits for a VM to start or stop.
+const NUDGED_GAP: Duration = Duration::from_millis(2);
 /// Heartbeats sent within one lease: so many may be lost in a row before it ends.
 const HEARTBEATS_PER_LEASE: u64 = 8;
 /// How often a heartbeat is sent before the lease's length is known.
@@ -53,6 +55,7 @@ pub(crate) struct Agent {
     heartbeat_every: Duration,
     heartbeat_sent: Option<Time>,
     urgent: bool,
+    nudged: bool,
     leader: Option<NodeId>,
     /// When a leader was last heard.
     heard: Time,
@@ -81,6 +84,7 @@ impl Agent {
             heartbeat_every: HEARTBEAT_EVERY,
             heartbeat_sent: None,
             urgent: true,
+            nudged: false,
             leader: None,
             heard: now,
             members_tried: 0,
@@ -129,7 +133,8 @@ impl Agent {
     }
 
     fn next_heartbeat(&self) -> Time {
-        let gap = self.heartbeat_sent.map_or(Time(0), |sent| sent + HEARTBEAT_GAP);
+        let gap = if self.nudged { NUDGED_GAP } else { HEARTBEAT_GAP };
+        let gap = self.heartbeat_sent.map_or(Time(0), |sent| sent + gap);
         if self.urgent { gap } else { self.heartbeat_at.max(gap) }
     }
 
@@ -191,6 +196,7 @@ impl Agent {
         let now = ctx.now.boot;
         self.heartbeat_at = now + self.heartbeat_every;
         self.heartbeat_sent = Some(now);
+        self.nudged = false;
         if self.leader.is_none() || now.since(self.heard) > SILENCE_MAX {
             self.look_elsewhere(now);
         }
@@ -258,6 +264,7 @@ impl Agent {
     /// The leader has something new for this host.
     pub(crate) fn nudged(&mut self) {
         self.urgent = true;
+        self.nudged = true;
     }
 
     /// The leader's answer to a heartbeat.

@@ -310,6 +310,22 @@ fn stop_leaves_no_process_socket_or_lock() {
 }
 
 #[test]
+fn a_stop_has_its_whole_grace_while_the_lease_is_extended() {
+    let mut host = Host::new();
+    let deaf = "trap \"\" TERM; sleep 1000 & wait; sleep 1000";
+    assert_eq!(host.start(deaf, Duration::from_secs(2)), Ok(Done::Started));
+    let (asked, grace) = (boot_time(), Duration::from_secs(4));
+    let op = host.submit(HypervisorRequest::Stop { run: RUN, grace });
+    let deadline = Time(asked) + Duration::from_secs(60);
+    host.submit(HypervisorRequest::Extend { runs: vec![RUN], deadline });
+    assert_eq!(host.next(), Input::HypervisorDone { op, result: Ok(Done::Stopped) });
+    assert!(boot_time() - asked >= grace.0, "it was killed before its grace was over");
+    let end = fs::read_to_string(host.dir().join("exit.json")).unwrap();
+    assert!(end.contains("grace"), "by its supervisor: {end}");
+    host.assert_nothing_left();
+}
+
+#[test]
 fn descendants_die_too_also_those_in_sessions_of_their_own() {
     let mut host = Host::new();
     let script = "setsid sh -c \"sleep 1000 & sleep 1000\" & (setsid env -i /bin/sleep 1000 &) ; sleep 1000";

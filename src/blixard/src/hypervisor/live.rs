@@ -53,8 +53,10 @@ pub(super) struct Live {
     pub(super) orphaned: bool,
     line: Option<OwnedFd>,
     outbox: VecDeque<Order>,
-    /// When its processes are killed from here, whatever the supervisor does.
+    /// When its processes are killed from here, whatever the supervisor does, because its deadline has passed.
     doom: u64,
+    /// The same, because a stop's grace is over: no extension moves that.
+    stop_doom: u64,
     since: u64,
 }
 
@@ -102,6 +104,7 @@ impl Live {
             line: None,
             outbox: VecDeque::new(),
             doom: record.deadline.saturating_add(OVERDUE),
+            stop_doom: u64::MAX,
             since,
         }
     }
@@ -129,12 +132,13 @@ impl Live {
 
     /// When its processes are killed from here.
     pub(super) fn doom(&self) -> u64 {
-        self.doom
+        self.doom.min(self.stop_doom)
     }
 
     /// Puts the killing off, for another look.
     pub(super) fn doom_again_at(&mut self, at: u64) {
-        self.doom = at;
+        self.doom = self.doom.max(at);
+        self.stop_doom = self.stop_doom.max(at);
     }
 
     /// Sends an order, now or as soon as the supervisor listens.
@@ -142,11 +146,11 @@ impl Live {
         match order {
             Order::Stop { grace } => {
                 self.standing = Standing::Stopping;
-                self.doom = self.doom.min(now.saturating_add(grace).saturating_add(OVERDUE));
+                self.stop_doom = self.stop_doom.min(now.saturating_add(grace).saturating_add(OVERDUE));
             }
             Order::Kill => {
                 self.standing = Standing::Stopping;
-                self.doom = self.doom.min(now.saturating_add(OVERDUE));
+                self.stop_doom = self.stop_doom.min(now.saturating_add(OVERDUE));
             }
             Order::Extend { .. } => self.outbox.retain(|waiting| !matches!(waiting, Order::Extend { .. })),
             Order::Status | Order::Pause | Order::Resume => {}
@@ -196,10 +200,8 @@ impl Live {
             if say(line, order).is_err() {
                 return;
             }
-            // What an extension promises counts only once it is on its way; and none outlives a stop's grace.
-            if let Order::Extend { deadline } = order
-                && self.standing != Standing::Stopping
-            {
+            // What an extension promises counts only once it is on its way.
+            if let Order::Extend { deadline } = order {
                 self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
             }
             self.outbox.pop_front();
@@ -252,9 +254,9 @@ impl Live {
         }
         self.known = true;
         self.paused = paused;
+        self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
         if self.standing != Standing::Stopping {
             self.standing = state;
-            self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
         }
         true
     }

@@ -1,6 +1,7 @@
 //! Clients over gRPC.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,21 +106,24 @@ impl Caller {
     }
 
     /// Creates and starts a VM of a test without faults.
-    pub(crate) async fn create_and_start(&self, name: &str, payload: &str) {
-        let mut session = Session { client: ClientId(draw()), sequence: 0, born: Revision(0) };
+    pub(crate) async fn create_and_start(&self, name: &str, spec: VmSpec) {
         let name = VmName::new(name).unwrap();
-        let spec = Arc::new(spec(payload));
-        for write in [
-            Write::CreateVm { name: name.clone(), spec },
-            Write::StartVm { name: name.clone(), generation: None },
-        ] {
-            let request = Request::Write { id: session.next(), write };
+        let spec = Arc::new(spec);
+        let start = Write::StartVm { name: name.clone(), generation: None };
+        self.change(&[Write::CreateVm { name, spec }, start]).await;
+    }
+
+    /// Makes changes of a test without faults, one after the other, through the first member.
+    pub(crate) async fn change(&self, writes: &[Write]) {
+        let mut session = Session { client: ClientId(draw()), sequence: 0, born: Revision(0) };
+        for write in writes {
+            let request = Request::Write { id: session.next(), write: write.clone() };
             let began = Instant::now();
             loop {
                 match self.call(*self.members.keys().next().unwrap(), &request).await {
                     Some(Ok(_)) => break,
-                    Some(Err(error)) if !error.is_transient() => panic!("{name}: {error}"),
-                    _ => assert!(began.elapsed() < GIVE_UP, "{name} cannot be created and started"),
+                    Some(Err(error)) if !error.is_transient() => panic!("{write:?}: {error}"),
+                    _ => assert!(began.elapsed() < GIVE_UP, "not taken: {write:?}"),
                 }
             }
         }
@@ -156,10 +160,24 @@ async fn send_write(
 
 /// A small VM of the `process` backend.
 pub(crate) fn spec(payload: &str) -> VmSpec {
+    spec_of("process", payload.into(), 64)
+}
+
+/// A tiny guest of the `qemu` backend.
+pub(crate) fn qemu_spec(kernel: &Path, name: &str) -> VmSpec {
+    qemu_vm(&format!("kernel = {kernel:?}\ncmdline = \"name={name}\"\naccel = \"tcg\"\n"), 32)
+}
+
+/// A VM of the `qemu` backend.
+pub(crate) fn qemu_vm(payload: &str, memory_mib: u64) -> VmSpec {
+    spec_of("qemu", payload.into(), memory_mib)
+}
+
+fn spec_of(hypervisor: &str, payload: String, memory_mib: u64) -> VmSpec {
     let v1_spec = v1::VmSpec {
-        resources: Some(Resources { vcpus: 1, memory_mib: 64 }.into()),
-        hypervisor: "process".into(),
-        payload: payload.into(),
+        resources: Some(Resources { vcpus: 1, memory_mib }.into()),
+        hypervisor: hypervisor.into(),
+        payload,
         ..v1::VmSpec::default()
     };
     VmSpec::try_from(v1_spec).unwrap()

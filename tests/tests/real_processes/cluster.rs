@@ -13,9 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::binary::blixard;
-use super::client::Caller;
+use super::client::{Caller, qemu_spec, spec};
 use super::guest::{self, Journals, Run};
+use super::network::Network;
 use super::processes::kill_all;
+use super::scribe::{self, Scribe};
 
 /// How long anything may take that takes a second or two on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -23,6 +25,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 /// Something different each time.
 pub(crate) fn draw() -> u64 {
     RandomState::new().hash_one(std::process::id())
+}
+
+/// Where members are, when not on loopback addresses of this machine with their folders among the temporary ones.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// Holds the cluster's folder.
+    pub(crate) folder: Option<PathBuf>,
+    /// A network of their own.
+    pub(crate) network: Option<Network>,
+    /// Variables that daemons have, and nothing that they start.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// One member: its process, if one was started and not waited for yet.
@@ -39,33 +52,65 @@ pub(crate) struct Cluster {
     folder: TempDir,
     pub(crate) journals: Journals,
     members: BTreeMap<u64, Member>,
+    place: Place,
+    /// Keeps the journals of QEMU's guests.
+    scribe: Option<Scribe>,
 }
 
 impl Cluster {
     /// Members 1 to `count`, none of them started.
     pub(crate) fn new(count: u64) -> Self {
-        let folder = tempfile::Builder::new().prefix("blixard-real-").tempdir().unwrap();
+        Self::at(count, Place::default())
+    }
+
+    /// As [`Self::new`], at a place of the caller's choice.
+    pub(crate) fn at(count: u64, place: Place) -> Self {
+        let above = place.folder.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new().prefix("blixard-real-").tempdir_in(above).unwrap();
         let journals = Journals::new(folder.path().join("journals"));
         // Each test has addresses of its own: ports of one address could be taken by a connection while their
         // daemon is down.
         let [a, b, ..] = draw().to_le_bytes();
         let members = (1..=count).map(|id| {
             let data_dir = folder.path().join(format!("member-{id}"));
-            let address = format!("127.{}.{}.{id}:7001", 1 + a % 250, b);
+            let address = match &place.network {
+                Some(network) => network.address(id),
+                None => format!("127.{}.{}.{id}:7001", 1 + a % 250, b),
+            };
             (id, Member { process: None, data_dir, address })
         });
-        Self { members: members.collect(), folder, journals }
+        Self { members: members.collect(), folder, journals, place, scribe: None }
     }
 
     /// Three members that vote, with room for any VM of a test.
     pub(crate) async fn three() -> Self {
-        let mut cluster = Self::new(3);
+        Self::three_at(Place::default()).await
+    }
+
+    /// As [`Self::three`], at a place of the caller's choice.
+    pub(crate) async fn three_at(place: Place) -> Self {
+        let mut cluster = Self::at(3, place);
         cluster.start(1);
         cluster.until("member 1 leads", |view| view.leader.is_some()).await;
         cluster.start(2);
         cluster.start(3);
         cluster.until("all vote and are healthy", all_well).await;
         cluster
+    }
+
+    /// Holds everything that is the cluster's.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The members' own network.
+    pub(crate) fn network(&self) -> &Network {
+        self.place.network.as_ref().expect("it was begun in one")
+    }
+
+    /// Stops keeping the journals of guests, where reading them would be in the way of a measurement.
+    pub(crate) fn put_scribe_away(&mut self) {
+        self.scribe = None;
     }
 
     pub(crate) fn ids(&self) -> Vec<u64> {
@@ -97,11 +142,16 @@ impl Cluster {
     /// The command that starts a member in a data directory of the caller's choice.
     pub(crate) fn command_in(&self, id: u64, data_dir: &Path) -> Command {
         let member = &self.members[&id];
-        let mut command = Command::new(blixard());
+        let mut command = match &self.place.network {
+            Some(network) => network.command(id, blixard()),
+            None => Command::new(blixard()),
+        };
+        command.env_clear().envs(self.place.env.iter().cloned()).arg("node");
+        if self.place.network.is_some() {
+            command.arg("--insecure");
+        }
         command
-            .env_clear()
-            .arg("node")
-            .args(["--id", &id.to_string(), "--bind", &member.address, "--vcpus", "64", "--memory", "65536"])
+            .args(["--id", &id.to_string(), "--bind", &member.address, "--vcpus", "256", "--memory", "65536"])
             .arg("--data-dir")
             .arg(data_dir)
             .stdin(Stdio::null());
@@ -122,6 +172,11 @@ impl Cluster {
     pub(crate) fn signal(&self, id: u64, signal: Signal) {
         let process = self.members[&id].process.as_ref().expect("it was started");
         kill_process(Pid::from_child(process), signal).unwrap();
+    }
+
+    /// A member's process.
+    pub(crate) fn pid(&self, id: u64) -> u32 {
+        self.members[&id].process.as_ref().expect("it was started").id()
     }
 
     /// Waits for the end of a member's process.
@@ -176,13 +231,47 @@ impl Cluster {
         let caller = self.caller();
         let names: Vec<String> = (0..count).map(|number| format!("vm-{number}")).collect();
         for name in &names {
-            caller.create_and_start(name, &self.payload()).await;
+            caller.create_and_start(name, spec(&self.payload())).await;
         }
         self.until_vms("all VMs run", |vms| vms.iter().all(|vm| vm.phase == Phase::Running)).await;
         for name in &names {
             assert!(self.journals.is_alive(name), "{name} is said to run, and does not");
         }
         names
+    }
+
+    /// Creates and starts `count` tiny guests under QEMU and waits until each of them lives. Their names; none where they cannot
+    /// run.
+    pub(crate) async fn run_guests(&mut self, count: usize) -> Vec<String> {
+        let Some(kernel) = scribe::build_guest(self.folder.path()) else { return Vec::new() };
+        self.scribe = Some(Scribe::new(self.folder.path(), self.journals.folder()));
+        let caller = self.caller();
+        let names: Vec<String> = (0..count).map(|number| format!("guest-{number}")).collect();
+        for name in &names {
+            caller.create_and_start(name, qemu_spec(&kernel, name)).await;
+        }
+        self.until_alive(&names).await;
+        names
+    }
+
+    /// VMs of both kinds: processes, and guests where they can run.
+    pub(crate) async fn run_both(&mut self, processes: usize, guests: usize) -> Vec<String> {
+        let mut names = self.run_guests(guests).await;
+        names.extend(self.run_vms(processes).await);
+        names
+    }
+
+    /// Waits until all these VMs are alive, by their own word.
+    pub(crate) async fn until_alive(&self, names: &[String]) -> BTreeMap<String, Run> {
+        let began = Instant::now();
+        loop {
+            let living = self.living(names);
+            if living.len() == names.len() {
+                return living;
+            }
+            assert!(began.elapsed() < PATIENCE, "of {names:?} only {living:#?} live");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn payload(&self) -> String {

@@ -20,7 +20,7 @@ async fn the_vms_of_a_lost_follower_are_back_in_time() {
 
 async fn lose_a_host(leads: bool) {
     let mut cluster = Cluster::three().await;
-    let names = cluster.run_vms(9).await;
+    let names = cluster.run_both(6, 3).await;
     let before = cluster.living(&names);
     let leader = cluster.leader().await;
     let victim = if leads { leader } else { cluster.ids().into_iter().find(|id| *id != leader).unwrap() };

@@ -29,7 +29,7 @@ fn play_vm() {
     let (lock, mut journal) = (open("lock").unwrap(), open("journal").unwrap());
     let word = if lock.try_lock().is_ok() { "starts" } else { "doubles" };
     let mut say = |word: &str| {
-        let (host, pid, now) = (host(), std::process::id(), boot_time().as_nanos());
+        let (host, pid, now) = (host(), std::process::id(), (boot_time() - set_ahead()).as_nanos());
         let _ = journal.write_all(format!("{word} {token} {pid} {host} {now}\n").as_bytes());
     };
     say(word);
@@ -39,6 +39,15 @@ fn play_vm() {
     }
 }
 
+/// How far this process's boot-time clock is ahead of the machine's: it may be in a time namespace.
+fn set_ahead() -> Duration {
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let ahead = offsets
+        .lines()
+        .find_map(|line| line.strip_prefix("boottime")?.split_whitespace().next()?.parse().ok());
+    Duration::from_secs(ahead.unwrap_or(0))
+}
+
 /// The member whose supervisor runs this process, by the supervisor's arguments; 0 when it is dead, and this process as
 /// good as.
 fn host() -> u64 {
@@ -46,6 +55,13 @@ fn host() -> u64 {
     let args = fs::read_to_string(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).unwrap_or_default();
     let part = args.split(['/', '\0']).find_map(|part| part.strip_prefix("member-")?.parse().ok());
     part.unwrap_or(0)
+}
+
+/// Whether the process is one of the run with this token.
+pub(crate) fn carries(pid: u32, token: &str) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let token = format!("BLIXARD_RUN_TOKEN={token}");
+    environ.split(|byte| *byte == 0).any(|var| var == token.as_bytes())
 }
 
 /// The payload of a VM that keeps its journal in `folder`.
@@ -109,9 +125,9 @@ impl Journals {
     /// shortly, could refuse a run that begins.
     pub(crate) fn alive(&self, name: &str) -> Option<Run> {
         self.runs(name).pop().filter(|run| {
-            let environ = fs::read(format!("/proc/{}/environ", run.pid)).unwrap_or_default();
-            let token = format!("BLIXARD_RUN_TOKEN={}", run.token);
-            environ.split(|byte| *byte == 0).any(|var| var == token.as_bytes())
+            // What follows is the boot's id, of a run that a guest's output tells of.
+            let token = run.token.split('-').next().unwrap();
+            carries(run.pid, token)
         })
     }
 

@@ -12,24 +12,62 @@ use super::guest::Run;
 use super::processes::boot_time;
 
 /// The lease of a daemon's VMs, as clusters are begun with it.
-const LEASE: Duration = Duration::from_secs(8);
+pub(crate) const LEASE: Duration = Duration::from_secs(8);
 
 /// What a kill at the end of a lease may take.
-const KILL_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const KILL_GRACE: Duration = Duration::from_secs(2);
 
 /// The shortest silence of a leader that makes others want to lead: an election timeout of a second, less the heartbeat
 /// that may have been due.
 const SILENCE_MIN: Duration = Duration::from_millis(700);
 
-/// Which process runs which VM.
-fn pids(runs: &BTreeMap<String, Run>) -> BTreeMap<String, (u64, u32)> {
-    runs.iter().map(|(name, run)| (name.clone(), (run.host, run.pid))).collect()
+/// Which process runs which VM, and in which life of the VM's own.
+pub(crate) fn pids(runs: &BTreeMap<String, Run>) -> BTreeMap<String, (u64, u32, String)> {
+    runs.iter().map(|(name, run)| (name.clone(), (run.host, run.pid, run.token.clone()))).collect()
+}
+
+/// Those of `runs` that are on `host`.
+pub(crate) fn on_host(runs: &BTreeMap<String, Run>, host: u64) -> Vec<String> {
+    let hit: Vec<String> =
+        runs.iter().filter(|(_, run)| run.host == host).map(|(name, _)| name.clone()).collect();
+    assert!(!hit.is_empty(), "the VMs are not spread: {runs:?}");
+    hit
+}
+
+/// Waits until all `hit` VMs, which ran as `before` on a host that was cut off at `since`, run elsewhere; asserts that each was
+/// dead by then, and by its deadline. What runs now.
+pub(crate) async fn moved_in_time(
+    cluster: &Cluster,
+    before: &BTreeMap<String, Run>,
+    hit: &[String],
+    since: Duration,
+) -> BTreeMap<String, Run> {
+    let began = Instant::now();
+    let moved = loop {
+        assert!(began.elapsed() < PATIENCE, "{hit:?} do not run elsewhere");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut now = cluster.living(hit);
+        now.retain(|name, run| run.token != before[name].token);
+        if now.len() == hit.len() {
+            break now;
+        }
+    };
+    cluster.journals.assert_never_twice();
+    for (name, run) in &moved {
+        let runs = cluster.journals.runs(name);
+        let first = runs.iter().find(|run| run.token == before[name].token).unwrap();
+        let (died, again) = (first.last.saturating_sub(since), run.began - since);
+        eprintln!("{name}: cut off, it died after {died:.2?} and ran elsewhere after {again:.2?}");
+        assert!(died < LEASE + KILL_GRACE, "{name} outlived its lease");
+        assert_ne!(run.host, before[name].host);
+    }
+    moved
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vms_outlive_daemons_that_end_or_are_killed() {
     let mut cluster = Cluster::three().await;
-    let names = cluster.run_vms(6).await;
+    let names = cluster.run_both(6, 3).await;
     let before = cluster.living(&names);
     let hosts: std::collections::BTreeSet<u64> = before.values().map(|run| run.host).collect();
     assert_eq!(hosts.len(), 3, "the VMs are not spread: {before:?}");
@@ -97,37 +135,15 @@ async fn another_leads(cluster: &Cluster, old: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_daemons_vms_are_dead_before_they_run_elsewhere() {
-    let cluster = Cluster::three().await;
-    let names = cluster.run_vms(6).await;
+    let mut cluster = Cluster::three().await;
+    let names = cluster.run_both(6, 3).await;
     let before = cluster.living(&names);
     let victim = cluster.leader().await;
-    let hit: Vec<String> =
-        before.iter().filter(|(_, run)| run.host == victim).map(|(name, _)| name.clone()).collect();
-    assert!(!hit.is_empty(), "the VMs are not spread: {before:?}");
+    let hit = on_host(&before, victim);
 
     let stopped = boot_time();
     cluster.signal(victim, Signal::STOP);
-    let began = Instant::now();
-    let moved = loop {
-        assert!(began.elapsed() < PATIENCE, "the VMs of the suspended daemon do not run elsewhere");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let mut now = cluster.living(&hit);
-        now.retain(|name, run| run.token != before[name].token);
-        if now.len() == hit.len() {
-            break now;
-        }
-    };
-    cluster.journals.assert_never_twice();
-    for (name, run) in &moved {
-        let runs = cluster.journals.runs(name);
-        let first = runs.iter().find(|run| run.token == before[name].token).unwrap();
-        let (died, again) = (first.last - stopped, run.began - stopped);
-        eprintln!(
-            "{name}: its daemon suspended, it died after {died:.2?} and ran elsewhere after {again:.2?}"
-        );
-        assert!(died < LEASE + KILL_GRACE, "{name} outlived its lease");
-        assert_ne!(run.host, victim);
-    }
+    let moved = moved_in_time(&cluster, &before, &hit, stopped).await;
 
     // It wakes up into a cluster that has given it up.
     cluster.signal(victim, Signal::CONT);

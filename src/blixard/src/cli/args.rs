@@ -53,23 +53,32 @@ pub(super) struct VmArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum VmCommand {
     /// List a new VM, stopped
+    #[command(after_help = SOURCE_HELP)]
     Create {
-        /// Its name: 1 to 63 of a-z, 0-9 and '-'
+        /// Its name: 1 to 63 of a-z, 0-9 and '-' [default: as the file, or the flake's #NAME, says]
         #[arg(value_name = "NAME", conflicts_with = "name")]
         names: Vec<String>,
         /// Its name, for those who like flags
         #[arg(long, env = "BLIXARD_NAME")]
         name: Option<String>,
-        /// What it is made of: a TOML file (see docs/cli.md), or - for standard input
-        #[arg(long, value_name = "FILE", env = "BLIXARD_CONFIG")]
-        config: PathBuf,
+        #[command(flatten)]
+        source: Source,
     },
+    /// Give a stopped VM another spec, and show what changes
+    #[command(after_help = SOURCE_HELP)]
+    Update(Update),
     /// Start VMs, and wait until they run
     Start(Change),
     /// Stop VMs, and wait until they are; they stay listed
     Stop(Change),
     /// Stop VMs and remove them for good, and wait until they are gone
-    Delete(Change),
+    Delete {
+        #[command(flatten)]
+        change: Change,
+        /// Leave what their hosts keep of them: disks, and what was built
+        #[arg(long, env = "BLIXARD_KEEP_VOLUMES")]
+        keep_volumes: bool,
+    },
     /// Show VMs
     Status {
         #[command(flatten)]
@@ -112,6 +121,60 @@ pub(super) enum VmCommand {
         #[arg(long, env = "BLIXARD_STALE")]
         stale: bool,
     },
+}
+
+const SOURCE_HELP: &str = "\
+A TOML file says all there is to say of a VM: see docs/cli.md. A .nix file is a NixOS module for microvm.nix; its content is stored in the \
+cluster (256 KiB at most), and each host builds it. A flake's nixosConfigurations.NAME is built by the hosts from where it is: so a relative \
+reference, which is made absolute from the working directory, needs that folder on every host that may run the VM. A reference such as \
+git+https://HOST/REPO#NAME or github:OWNER/REPO#NAME works on all of them. What the first host built is what every host runs, until the VM is updated.";
+
+/// What a VM is made of.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub(super) struct Source {
+    /// A TOML file, a .nix file for microvm.nix, or - for TOML from standard input
+    #[arg(long, value_name = "FILE", env = "BLIXARD_CONFIG", conflicts_with = "flake")]
+    pub(super) config: Option<PathBuf>,
+    /// A flake for microvm.nix; without #NAME the configuration named as the VM
+    #[arg(long, value_name = "REF[#NAME]", env = "BLIXARD_FLAKE")]
+    pub(super) flake: Option<String>,
+    /// Virtual CPUs that the scheduler counts, for .nix and --flake; as microvm.vcpu [default: 1]
+    #[arg(long, value_name = "N", env = "BLIXARD_VM_VCPUS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) vcpus: Option<u32>,
+    /// Memory that the scheduler counts, for .nix and --flake, as in 2GiB; as microvm.mem [default: 512MiB]
+    #[arg(long, value_name = "SIZE", env = "BLIXARD_VM_MEMORY", value_parser = memory)]
+    pub(super) memory: Option<u64>,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    let plain = text.parse().ok();
+    plain
+        .or_else(|| super::vm_file::parse_memory(text))
+        .filter(|mib| *mib > 0)
+        .ok_or_else(|| "write a size such as 512MiB or 2GiB, or a whole number of MiB".into())
+}
+
+/// `blixard vm update`
+#[derive(Args, Clone, Debug)]
+pub(super) struct Update {
+    /// Which VM [default: as the file, or the flake's #NAME, says]
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    pub(super) names: Vec<String>,
+    /// Which VM, for those who like flags
+    #[arg(long, env = "BLIXARD_NAME")]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Only show what would change
+    #[arg(long, env = "BLIXARD_DRY_RUN")]
+    pub(super) dry_run: bool,
+    /// Do not build what microvm.nix runs now and would run, to compare the packages in them
+    #[arg(long, env = "BLIXARD_NO_PREVIEW")]
+    pub(super) no_preview: bool,
+    /// Refuse when the VM is not at this generation
+    #[arg(long, value_name = "N", env = "BLIXARD_GENERATION")]
+    pub(super) generation: Option<u64>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -13,6 +13,8 @@ mod logs;
 mod node;
 mod output;
 mod ports;
+mod source;
+mod update;
 mod view;
 mod vm;
 pub mod vm_file;

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
 
 use super::error::{CliError, ErrorView};
-use super::view::{Change, Cluster, Event, Events, Member, PortList, Vm, VmDetail, VmList};
+use super::view::{Change, Cluster, Delta, Event, Events, Member, PortList, Update, Vm, VmDetail, VmList};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -274,6 +275,56 @@ impl Show for Change {
     }
 }
 
+impl Show for Update {
+    fn table(&self, output: Output) -> String {
+        let mut text = match (self.updated, self.changes.is_empty()) {
+            (true, _) => format!("{}: updated, generation {}\n", self.name, self.generation),
+            (false, true) => format!("{}: nothing changes\n", self.name),
+            (false, false) => format!("{}: would change\n", self.name),
+        };
+        text.extend(self.changes.iter().map(|change| change.table(output)));
+        if let Some(packages) = &self.packages {
+            text += "  what is built\n";
+            text.extend(packages.lines().map(|line| format!("    {line}\n")));
+        }
+        text
+    }
+}
+
+impl Show for Delta {
+    fn table(&self, output: Output) -> String {
+        let lines = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains('\n'));
+        if !lines(&self.before) && !lines(&self.after) {
+            let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "(none)".into());
+            return format!("  {}: {} -> {}\n", self.field, or_none(&self.before), or_none(&self.after));
+        }
+        let (before, after) =
+            (self.before.as_deref().unwrap_or_default(), self.after.as_deref().unwrap_or_default());
+        let diff = TextDiff::from_lines(before, after);
+        let mut text = format!("  {}:\n", self.field);
+        for (at, group) in diff.grouped_ops(2).iter().enumerate() {
+            if at > 0 {
+                text += "    …\n";
+            }
+            for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+                let (sign, color) = match change.tag() {
+                    ChangeTag::Delete => ("-", "\u{1b}[31m"),
+                    ChangeTag::Insert => ("+", "\u{1b}[32m"),
+                    ChangeTag::Equal => (" ", ""),
+                };
+                let line = format!("{sign} {}", change.value().trim_end_matches('\n'));
+                let line = line.trim_end();
+                text += &if output.color && !color.is_empty() {
+                    format!("    {color}{line}\u{1b}[0m\n")
+                } else {
+                    format!("    {line}\n")
+                };
+            }
+        }
+        text
+    }
+}
+
 impl Show for Cluster {
     fn table(&self, output: Output) -> String {
         let leader = self.leader.map_or("none".into(), |node| format!("node {node}"));
@@ -327,7 +378,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or("-".into(), |value| value.to_string())
 }
 
-fn memory(mib: u64) -> String {
+pub(super) fn memory(mib: u64) -> String {
     if mib > 0 && mib.is_multiple_of(1024) { format!("{}GiB", mib / 1024) } else { format!("{mib}MiB") }
 }
 

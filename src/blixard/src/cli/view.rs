@@ -120,6 +120,28 @@ pub(super) struct Change {
     pub(super) deleted: bool,
 }
 
+/// `vm update`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Update {
+    pub(super) name: String,
+    /// False under `--dry-run`, and when nothing differs.
+    pub(super) updated: bool,
+    /// The VM's generation after it.
+    pub(super) generation: u64,
+    pub(super) changes: Vec<Delta>,
+    /// How what microvm.nix builds changes; none when it is not known.
+    pub(super) packages: Option<String>,
+}
+
+/// A field of a spec that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Delta {
+    /// As in VM files; keys of the backend's table begin with its name.
+    pub(super) field: String,
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+}
+
 /// `cluster status`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Cluster {

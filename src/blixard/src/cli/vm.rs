@@ -1,7 +1,5 @@
 //! `blixard vm …`
 
-use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 use blixard_node::error::RequestError;
@@ -11,11 +9,11 @@ use blixard_proto::v1;
 use blixard_proto::v1::vm_service_client::VmServiceClient;
 use tokio::time::sleep;
 
-use super::args::{Change, VmCommand};
+use super::args::{Change, Source, VmCommand};
 use super::client::{Client, Written};
 use super::error::{CliError, Exit};
 use super::output::Output;
-use super::{console, events, logs, ports, view, vm_file};
+use super::{console, events, logs, ports, source, update, view};
 
 /// How often the cluster is asked for an outcome: at first, and later.
 const POLL_MIN: Duration = Duration::from_millis(50);
@@ -26,28 +24,31 @@ const POLL_MAX: Duration = Duration::from_millis(500);
 enum Goal {
     Running,
     Stopped,
-    Gone,
+    Gone { keep_volumes: bool },
 }
 
 impl Goal {
+    fn is_gone(self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+
     /// What is so while the goal is not reached.
     fn missed(self, name: &str) -> String {
         match self {
             Self::Running => format!("VM {name} does not run"),
             Self::Stopped => format!("VM {name} has not stopped"),
-            Self::Gone => format!("VM {name} is not gone"),
+            Self::Gone { .. } => format!("VM {name} is not gone"),
         }
     }
 }
 
 pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, wait: bool) -> Exit {
     match command {
-        VmCommand::Create { names, name, config } => {
+        VmCommand::Create { names, name, source } => {
             let given = names.first().cloned().or(name);
-            let created = if names.len() > 1 {
-                Err(CliError::Usage("one file makes one VM: give one name".into()))
-            } else {
-                create(&mut client, given.clone(), &config).await
+            let created = match one_name(&names) {
+                Ok(()) => create(&mut client, output, given.clone(), &source).await,
+                Err(error) => Err(error),
             };
             match created {
                 Ok(vm) => {
@@ -57,9 +58,19 @@ pub(super) async fn run(command: VmCommand, mut client: Client, output: Output, 
                 Err(error) => fail(output, &error, given.as_deref()),
             }
         }
+        VmCommand::Update(args) => {
+            let given = args.names.first().cloned().or(args.name.clone());
+            let updated = match one_name(&args.names) {
+                Ok(()) => update::run(&args, given.clone(), &mut client, output).await,
+                Err(error) => Err(error),
+            };
+            done(output, given.as_deref(), updated)
+        }
         VmCommand::Start(change) => changes(client, output, change, Goal::Running, wait).await,
         VmCommand::Stop(change) => changes(client, output, change, Goal::Stopped, wait).await,
-        VmCommand::Delete(change) => changes(client, output, change, Goal::Gone, wait).await,
+        VmCommand::Delete { change, keep_volumes } => {
+            changes(client, output, change, Goal::Gone { keep_volumes }, wait).await
+        }
         VmCommand::Status { names, stale } => {
             let mut exit = Exit::Ok;
             let mut vms = Vec::new();
@@ -113,23 +124,21 @@ fn first(before: Exit, now: Exit) -> Exit {
     if before == Exit::Ok { now } else { before }
 }
 
-async fn create(client: &mut Client, given: Option<String>, config: &Path) -> Result<view::Vm, CliError> {
-    let (file, text) = read(config)?;
-    let vm = vm_file::read(&file, &text).map_err(|error| CliError::Usage(error.to_string()))?;
-    let name = match (given, vm.name) {
-        (Some(given), Some(name)) if given != name => {
-            let usage =
-                format!("{file} is the file of a VM named {name}, not {given}: leave one of the names out");
-            return Err(CliError::Usage(usage));
-        }
-        (Some(name), _) | (None, Some(name)) => check_name(&name)?,
-        (None, None) => {
-            return Err(CliError::Usage(format!(
-                "the VM has no name: add --name, or name = \"…\" to {file}"
-            )));
-        }
-    };
-    let spec = v1::VmSpec::from(&vm.spec);
+fn one_name(names: &[String]) -> Result<(), CliError> {
+    if names.len() > 1 {
+        return Err(CliError::Usage("one file makes one VM: give one name".into()));
+    }
+    Ok(())
+}
+
+async fn create(
+    client: &mut Client,
+    output: Output,
+    given: Option<String>,
+    source: &Source,
+) -> Result<view::Vm, CliError> {
+    let (name, spec) = source::read(source, given, output)?;
+    let spec = v1::VmSpec::from(&spec);
     client
         .write(|channel, id| {
             let request =
@@ -138,20 +147,6 @@ async fn create(client: &mut Client, given: Option<String>, config: &Path) -> Re
         })
         .await?;
     Ok(view::Vm::from(&client.get(name.as_str(), false).await?))
-}
-
-fn read(config: &Path) -> Result<(String, String), CliError> {
-    let usage = |what: String| CliError::Usage(what);
-    if config.as_os_str() == "-" {
-        let mut text = String::new();
-        let done = std::io::stdin().read_to_string(&mut text);
-        done.map_err(|error| usage(format!("standard input cannot be read: {error}")))?;
-        return Ok(("<stdin>".into(), text));
-    }
-    let file = config.display().to_string();
-    let text = std::fs::read_to_string(config);
-    let text = text.map_err(|error| usage(format!("{file} cannot be read: {error}")))?;
-    Ok((file, text))
 }
 
 pub(super) fn check_name(name: &str) -> Result<VmName, CliError> {
@@ -173,7 +168,7 @@ async fn changes(mut client: Client, output: Output, change: Change, goal: Goal,
             Err(error) => exit = first(exit, fail(output, &error, Some(&name))),
         }
     }
-    if !wait || goal == Goal::Gone {
+    if !wait || goal.is_gone() {
         let mut gone = Vec::new();
         for (name, Written { revision, generation }) in taken {
             let waited =
@@ -216,8 +211,7 @@ async fn send(
                 match goal {
                     Goal::Running => service.start(v1::ChangeVmRequest { id, name, generation }).await,
                     Goal::Stopped => service.stop(v1::ChangeVmRequest { id, name, generation }).await,
-                    Goal::Gone => {
-                        let keep_volumes = false;
+                    Goal::Gone { keep_volumes } => {
                         service.delete(v1::DeleteVmRequest { id, name, generation, keep_volumes }).await
                     }
                 }
@@ -241,7 +235,7 @@ async fn wait_for(
         let vm = match client.get(name, false).await {
             Ok(vm) => vm,
             Err(CliError::Request(error)) if matches!(*error, RequestError::VmUnknown { .. }) => {
-                return if goal == Goal::Gone { Ok(None) } else { Err(overtaken(name, "was deleted")) };
+                return if goal.is_gone() { Ok(None) } else { Err(overtaken(name, "was deleted")) };
             }
             // The change was taken: that nobody can tell how it stands is no reason to call it failed.
             Err(error) if error.exit() == Exit::Unavailable && !told.is_empty() => {
@@ -252,10 +246,10 @@ async fn wait_for(
             }
             Err(error) => return Err(error),
         };
-        if *id.get_or_insert(vm.id) != vm.id || (goal == Goal::Gone && !vm.deleting) {
+        if *id.get_or_insert(vm.id) != vm.id || (goal.is_gone() && !vm.deleting) {
             // Another VM of that name: the one asked for is gone.
             let another = "was deleted, and created anew";
-            return if goal == Goal::Gone { Ok(None) } else { Err(overtaken(name, another)) };
+            return if goal.is_gone() { Ok(None) } else { Err(overtaken(name, another)) };
         }
         if let Some(outcome) = outcome(&vm, generation, goal) {
             return outcome.map(|()| Some(vm));
@@ -277,9 +271,9 @@ async fn wait_for(
 fn outcome(vm: &VmView, generation: u64, goal: Goal) -> Option<Result<(), CliError>> {
     let wanted = match goal {
         Goal::Running => Wanted::Running,
-        Goal::Stopped | Goal::Gone => Wanted::Stopped,
+        Goal::Stopped | Goal::Gone { .. } => Wanted::Stopped,
     };
-    if goal != Goal::Gone && (vm.wanted != wanted || vm.deleting) {
+    if !goal.is_gone() && (vm.wanted != wanted || vm.deleting) {
         let how = match (vm.deleting, vm.wanted) {
             (true, _) => "is being deleted",
             (false, Wanted::Running) => "was started again",

@@ -15,8 +15,14 @@
 //! [process]                    # the backend's own table
 //! command = ["sleep", "1000"]
 //! ```
+//!
+//! In `[microvm-nix]` a `flake` may be relative, and `file` may name a file that ends with `.nix` instead of holding its
+//! content: both from the folder of the VM file.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
+use std::path::Path;
 
 use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmSpec};
 use serde::de::DeserializeOwned;
@@ -83,17 +89,36 @@ const PORTS_USAGE: &str = "as in ports = [\"8080:80\", \"53:53/udp\", { host = 8
 /// How close a word must be to be suggested.
 const CLOSE: f64 = 0.75;
 
-/// Reads a VM file's text. `file` is for the complaints.
+/// Reads a VM file's text. `file` is for the complaints, `folder` is where it stands.
 ///
 /// # Errors
 /// The first thing that is wrong, with its place.
-pub fn read(file: &str, text: &str) -> Result<VmFile, FileError> {
-    Reader { file, text }.read()
+pub fn read(file: &str, text: &str, folder: &Path) -> Result<VmFile, FileError> {
+    Reader { file, text, folder }.read()
+}
+
+/// Reads a NixOS module that a VM is made of.
+///
+/// # Errors
+/// That it cannot be read, or is too long for the cluster.
+pub fn read_module(path: &Path) -> Result<String, String> {
+    let max = VmSpec::PAYLOAD_LEN_MAX;
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(max as u64 + 1).read_to_string(&mut text));
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    if text.len() > max {
+        return Err(format!(
+            "{} has more than {max} bytes, which is all that the cluster stores of a VM: put the rest into a flake",
+            path.display()
+        ));
+    }
+    Ok(text)
 }
 
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
+    folder: &'a Path,
 }
 
 /// A value with its place.
@@ -287,7 +312,10 @@ impl Reader<'_> {
         let values: toml::Table = self.text.parse().map_err(|error: toml::de::Error| {
             self.error(&error.span().unwrap_or(0..0), error.message().to_owned())
         })?;
-        let content = values.get(&name).and_then(|value| value.as_table()).cloned().unwrap_or_default();
+        let mut content = values.get(&name).and_then(|value| value.as_table()).cloned().unwrap_or_default();
+        if name == "microvm-nix" {
+            self.resolve(&mut content, found)?;
+        }
         let payload = content.to_string();
         let parsed = match name.as_str() {
             "process" => ProcessSpec::parse(&payload).map(|_| ()),
@@ -301,6 +329,27 @@ impl Reader<'_> {
             self.error(&found.at, format!("[{name}] cannot be taken: {reason}"))
         })?;
         Ok((name, payload))
+    }
+
+    /// Makes what is named from the VM file's folder mean the same on every host.
+    fn resolve(&self, content: &mut toml::Table, found: &Found<'_, '_>) -> Result<(), FileError> {
+        for key in ["flake", "base"] {
+            if let Some(toml::Value::String(reference)) = content.get_mut(key) {
+                *reference = NixSpec::absolute(reference, self.folder);
+            }
+        }
+        if let Some(toml::Value::String(file)) = content.get_mut("file")
+            && file.ends_with(".nix")
+            && !file.contains('\n')
+        {
+            let at = match found.value {
+                DeValue::Table(table) => get(table, "file").map(|file| file.value_at),
+                _ => None,
+            };
+            let text = read_module(&self.folder.join(&*file));
+            *file = text.map_err(|reason| self.error(&at.unwrap_or(found.at.clone()), reason))?;
+        }
+        Ok(())
     }
 
     /// Reads a backend's table where it stands, so that a value of the wrong kind has its place.
@@ -377,7 +426,7 @@ fn short_port(text: &str) -> Option<Port> {
 }
 
 /// MiB of a text such as `512MiB`.
-fn parse_memory(text: &str) -> Option<u64> {
+pub(super) fn parse_memory(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (count, unit) = text.split_at(digits);
     let mib: u64 = match unit.trim_start() {

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 use super::*;
 
 fn check(text: &str, expected: Expect) {
-    match read("web.toml", text) {
+    match read("web.toml", text, Path::new("/home/me")) {
         Ok(file) => expected.assert_eq(&format!("{file:?}")),
         Err(error) => expected.assert_eq(&error.to_string()),
     }
@@ -111,7 +111,7 @@ fn complaints_have_a_place_and_a_remedy() {
 fn ports_are_written_short_or_long() {
     let text = "memory = 64\nports = ['8080:80', '53:5353/udp', { host = 8443, guest = 443 },\n\
                 { host = 54, guest = 54, protocol = 'udp' }]\n[process]\ncommand = ['true']";
-    let ports = read("web.toml", text).unwrap().spec.ports;
+    let ports = read("web.toml", text, Path::new("/home/me")).unwrap().spec.ports;
     let shown: Vec<String> =
         ports.iter().map(|port| format!("{}:{}/{}", port.host, port.guest, port.protocol)).collect();
     assert_eq!(shown, ["8080:80/tcp", "53:5353/udp", "8443:443/tcp", "54:54/udp"]);
@@ -198,4 +198,25 @@ fn complaints_about_other_backends_have_a_place_too() {
         "memory = 64\n[qemu]\ncmdline = 'x'",
         expect!["web.toml:2:1: [qemu] cannot be taken: missing field `kernel`"],
     );
+}
+
+#[test]
+fn what_stands_beside_the_file_is_found_from_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("web.nix"), "{ ... }: { }\n").unwrap();
+    let read = |table: &str| {
+        let text = format!("memory = 512\n[microvm-nix]\n{table}");
+        read("web.toml", &text, folder.path()).map(|file| NixSpec::parse(&file.spec.payload).unwrap())
+    };
+    let module = NixSpec::File { text: "{ ... }: { }\n".into(), base: None };
+    assert_eq!(read("file = 'web.nix'"), Ok(module.clone()));
+    assert_eq!(read("file = '''\n{ ... }: { }\n'''"), Ok(module));
+    let reference = folder.path().display().to_string();
+    assert_eq!(read("flake = '.#web'"), Ok(NixSpec::Flake { reference, name: Some("web".into()) }));
+    let error = read("file = 'none.nix'").unwrap_err();
+    assert_eq!((error.line, error.column), (3, 8));
+    assert!(error.message.contains("none.nix cannot be read: No such file"), "{}", error.message);
+    std::fs::write(folder.path().join("long.nix"), " ".repeat(VmSpec::PAYLOAD_LEN_MAX + 1)).unwrap();
+    let error = read("file = 'long.nix'").unwrap_err();
+    assert!(error.message.contains("has more than 262144 bytes"), "{}", error.message);
 }

@@ -73,7 +73,7 @@ enum Source {
     #[cfg(not(madsim))]
     Here(Option<Box<Tail>>),
     /// Another member.
-    There(Streaming<LogsChunk>),
+    There(Box<Streaming<LogsChunk>>),
 }
 
 /// What a source has to say.
@@ -116,7 +116,7 @@ impl Source {
         let mut client = api.reach(host, name).await?;
         let request = LogsRequest { vm: Some(vm.0), ..request.clone() };
         let answer = client.logs(request).await.map_err(|status| passed_on(status, name, host))?;
-        Ok(Self::There(answer.into_inner()))
+        Ok(Self::There(Box::new(answer.into_inner())))
     }
 
     /// Comes back within [`LOOK`].

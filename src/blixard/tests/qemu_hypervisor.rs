@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -349,6 +351,31 @@ fn a_stop_is_the_power_button_and_then_a_kill() {
     assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
     let took = (boot_time() - asked) / 1_000_000;
     assert!((400..1_500).contains(&took), "{took} ms: QEMU quits when the grace is over");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_console_reaches_the_guest() {
+    if is_skipped() {
+        return;
+    }
+    let mut host = Host::new();
+    let spec = host.vm("", "");
+    assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+    let run = fs::read_dir(host.state().join("runs")).unwrap().next().unwrap().unwrap().path();
+    let mut consoles = [(); 2].map(|()| UnixStream::connect(run.join("console")).unwrap());
+    consoles[0].write_all(b".").unwrap();
+    for console in &mut consoles {
+        console.set_read_timeout(Some(StdDuration::from_secs(20))).unwrap();
+        let (mut text, mut buffer) = (String::new(), [0; 512]);
+        while !text.contains("!\n") {
+            let len = console.read(&mut buffer).unwrap();
+            text += &String::from_utf8_lossy(&buffer[..len]);
+        }
+        assert!(text.starts_with("GUEST-CMDLINE"), "{text}");
+    }
+    consoles[1].write_all(b"p").unwrap();
+    host.expect_exit(Exit::PoweredOff, "powered itself off");
     host.assert_nothing_left();
 }
 

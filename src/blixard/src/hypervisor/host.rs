@@ -322,6 +322,7 @@ impl Host {
                         (self.sink)(Input::HypervisorDone { op, result });
                     }
                 }
+                Heard::Message(Notice::Dead { until }) => live.leave_until(until),
                 Heard::Message(Notice::Ended(ended)) => return Some(ended),
                 Heard::Garbled => {}
                 Heard::Nothing | Heard::Closed => break,
@@ -358,7 +359,7 @@ impl Host {
             }
             ended
         });
-        let _ = fs::remove_file(live.dir.socket());
+        live.dir.remove_sockets();
         let _ = fs::remove_file(self.state.lock_path(live.run));
         let _ = lock.unlock();
         Some(ended)
@@ -460,7 +461,7 @@ impl Host {
             }
             ended
         });
-        let _ = fs::remove_file(dir.socket());
+        dir.remove_sockets();
         let _ = fs::remove_file(self.state.lock_path(run));
         let _ = lock.unlock();
         Some(ended)

@@ -135,6 +135,12 @@ impl Live {
         self.doom.min(self.stop_doom)
     }
 
+    /// The VM is dead, and its supervisor cleans up until then.
+    pub(super) fn leave_until(&mut self, until: u64) {
+        self.standing = Standing::Stopping;
+        self.doom = until.saturating_add(OVERDUE);
+    }
+
     /// Puts the killing off, for another look.
     pub(super) fn doom_again_at(&mut self, at: u64) {
         self.doom = self.doom.max(at);

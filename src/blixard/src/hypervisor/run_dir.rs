@@ -289,6 +289,13 @@ impl RunDir {
         self.path.join("socket")
     }
 
+    /// Removes the sockets, at which nobody listens any more.
+    pub fn remove_sockets(&self) {
+        for socket in [self.socket(), self.console()] {
+            let _ = fs::remove_file(socket);
+        }
+    }
+
     /// What the VM printed.
     #[must_use]
     pub fn output(&self) -> PathBuf {

@@ -68,6 +68,11 @@ pub enum Notice {
         /// Why it was not done; none when it was.
         refused: Option<String>,
     },
+    /// The VM is dead, and what comes after it runs: not longer than until then.
+    Dead {
+        /// Nanoseconds of the boot-time clock.
+        until: u64,
+    },
     /// The VM and all its processes are dead; the supervisor's last words.
     Ended(Ended),
 }

@@ -14,9 +14,12 @@
 //!   came of it are dead, also those in sessions of their own.
 
 mod child;
+mod console;
 mod control;
+mod daemons;
 mod output;
 mod tree;
+mod vm;
 mod watch;
 
 use std::ffi::OsString;
@@ -28,8 +31,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// The subcommand's name.
 pub const SUBCOMMAND: &str = "supervise";
 
-/// Runs the supervisor when the arguments ask for it: `supervise --dir DIR`, or `supervise --dir DIR --guest PARENT` for
-/// the step between the supervisor and the VM's command. Neither is meant to be typed.
+/// Runs the supervisor when the arguments ask for it: `supervise --dir DIR`, or `supervise --dir DIR --guest PARENT ROLE DEADLINE`
+/// for the step between the supervisor and a program of the run. Neither is meant to be typed.
 pub fn run_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut args = args.into_iter().skip(1);
     if args.next()? != SUBCOMMAND {
@@ -39,7 +42,9 @@ pub fn run_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode
     let rest: Vec<&str> = rest.iter().filter_map(|arg| arg.to_str()).collect();
     let done = match rest[..] {
         ["--dir", dir] => watch::supervise(&PathBuf::from(dir)),
-        ["--dir", dir, "--guest", parent] => Err(child::become_guest(&PathBuf::from(dir), parent)),
+        ["--dir", dir, "--guest", parent, role, deadline] => {
+            Err(child::become_program(&PathBuf::from(dir), parent, role, deadline))
+        }
         _ => Err("usage: blixard supervise --dir DIR (started by `blixard node`, not by hand)".into()),
     };
     Some(match done {

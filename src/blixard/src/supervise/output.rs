@@ -1,7 +1,8 @@
 //! Keeps what a VM prints: the newest [`FILE_LEN_MAX`] bytes at least, twice that at most.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -34,7 +35,7 @@ impl Output {
 }
 
 fn copy(mut from: PipeReader, to: &Path) {
-    let mut buffer = vec![0_u8; 8 << 10];
+    let mut buffer = vec![0_u8; 4 << 10];
     let mut file = None;
     let mut len = 0;
     loop {
@@ -50,8 +51,9 @@ fn copy(mut from: PipeReader, to: &Path) {
             let _ = fs::rename(to, to.with_extension("1"));
         }
         if file.is_none() {
-            file = File::create(to).ok();
+            file = OpenOptions::new().append(true).create(true).mode(0o600).open(to).ok();
         }
+        // On a full disk this chunk is lost, and what was kept stays; the next one is tried anew.
         if file.as_mut().is_some_and(|file| file.write_all(&buffer[..count]).is_err()) {
             file = None;
         }

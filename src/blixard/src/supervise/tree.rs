@@ -8,21 +8,23 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
-    pidfd_send_signal, wait,
+    pidfd_send_signal, wait, waitpid,
 };
 
 /// How often the tree is looked through for processes that have come since the last look.
 const LOOKS_MAX: u32 = 16;
 
-/// Kills everything below this process and waits for it. The status of `first`, which must not have been waited for:
+/// Kills everything below this process and waits for it. The status of `first`, if it was given and has not been waited for:
 /// until then its id is its own and its group's, dead or not.
-pub(super) fn kill_all(first: Pid) -> Option<WaitStatus> {
+pub(super) fn kill_all(first: Option<Pid>) -> Option<WaitStatus> {
     let mut status = None;
-    let _ = kill_process_group(first, Signal::KILL);
+    if let Some(first) = first {
+        let _ = kill_process_group(first, Signal::KILL);
+    }
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, end))) => {
-                if pid == first {
+                if Some(pid) == first {
                     status = Some(end);
                 }
             }
@@ -36,6 +38,18 @@ pub(super) fn kill_all(first: Pid) -> Option<WaitStatus> {
             // No child is left.
             Err(_) => return status,
         }
+    }
+}
+
+/// The status of a child that is dead.
+pub(super) fn bury(child: Pid) -> Option<WaitStatus> {
+    waitpid(Some(child), WaitOptions::NOHANG).ok().flatten().map(|(_, status)| status)
+}
+
+/// Waits for those dead children that nobody else waits for: orphans that this process has adopted.
+pub(super) fn bury_all_but(kept: &[Pid]) {
+    for child in children().into_iter().filter(|child| !kept.contains(child)) {
+        let _ = bury(child);
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) enum News {
     Did(Ask),
     /// It was refused, with the program's words.
     Refused(Ask, String),
+    /// The program has said that it ends, and lives on: it is to be killed, and [`Controller::end`] tells what it said.
+    Over,
     /// The program lives, and nothing will come of it any more: it is to be killed. Why, for people.
     Wedged(String),
 }
@@ -101,7 +103,7 @@ pub(super) fn wants_line(control: &Control) -> bool {
 }
 
 /// An end as its status alone tells it.
-fn by_status(status: Option<WaitStatus>) -> Ended {
+pub(super) fn by_status(status: Option<WaitStatus>) -> Ended {
     let Some(status) = status else {
         return Ended::new(How::Crashed, "its status is not known");
     };

@@ -23,11 +23,9 @@ const SECOND_CHANCE: u64 = 10 * SECOND;
 /// How often QEMU is asked whether it is well.
 const CHECK: u64 = 20 * SECOND;
 
-/// How soon a QEMU is asked again that has not begun to run its guest.
-const SOON: u64 = 20_000_000;
-
-/// How long a QEMU may live that has said that it ends, or has closed its line.
-const LAST_WORDS: u64 = 10 * SECOND;
+/// How long a QEMU may live that has said that it ends, or has closed its line. Some versions hang then: 7.2 when a command
+/// comes in that very moment.
+const LAST_WORDS: u64 = 3 * SECOND;
 
 /// The longest words of QEMU that are passed on, in bytes.
 const WORDS_LEN_MAX: usize = 200;
@@ -113,9 +111,9 @@ impl Qmp {
             panicked: false,
             shutdown: None,
         };
-        for what in [What::Capabilities, What::Begin, What::Status] {
-            qmp.send(what, now);
-        }
+        // No more than that: see `LAST_WORDS`.
+        qmp.send(What::Capabilities, now);
+        qmp.send(What::Begin, now);
         qmp
     }
 
@@ -163,8 +161,12 @@ impl Qmp {
             (What::Capabilities, _, Some(error)) => {
                 news.push(News::Wedged(format!("QEMU refuses its control line: {}", shortened(error.desc))));
             }
-            (What::Begin, _, Some(error)) if !self.said_alive => {
+            (What::Begin, _, Some(error)) => {
                 news.push(News::Wedged(format!("QEMU refuses to run its guest: {}", shortened(error.desc))));
+            }
+            (What::Begin, ..) => {
+                self.check_at = now + CHECK;
+                self.say_alive(news);
             }
             (What::Status, Some(Answer { status }), _) => self.take_status(&status, now, news),
             (What::Status, ..) => self.check_at = now + CHECK,
@@ -174,17 +176,16 @@ impl Qmp {
 
     fn take_status(&mut self, status: &str, now: u64, news: &mut Vec<News>) {
         self.check_at = now + CHECK;
-        match status {
-            // KVM met an instruction that it cannot emulate: the guest stands still for ever.
-            "internal-error" => {
-                news.push(News::Wedged("the hypervisor cannot run the guest (internal-error)".into()));
-            }
-            "prelaunch" | "inmigrate" if !self.said_alive => self.check_at = now + SOON,
-            _ if !self.said_alive => {
-                self.said_alive = true;
-                news.push(News::Alive);
-            }
-            _ => {}
+        // KVM met an instruction that it cannot emulate: the guest stands still for ever.
+        if status == "internal-error" {
+            news.push(News::Wedged("the hypervisor cannot run the guest (internal-error)".into()));
+        }
+    }
+
+    fn say_alive(&mut self, news: &mut Vec<News>) {
+        if !self.said_alive {
+            self.said_alive = true;
+            news.push(News::Alive);
         }
     }
 
@@ -194,10 +195,7 @@ impl Qmp {
                 self.shutdown = Some(data.map(|data| data.reason).unwrap_or_default());
                 self.gone_by = Some(now + LAST_WORDS);
                 // An end within the first moments: it has run all the same.
-                if !self.said_alive {
-                    self.said_alive = true;
-                    news.push(News::Alive);
-                }
+                self.say_alive(news);
             }
             "GUEST_PANICKED" => self.panicked = true,
             // Also how an internal error begins: look at once.
@@ -206,18 +204,17 @@ impl Qmp {
         }
     }
 
-    fn is_overdue(&mut self, now: u64) -> Option<String> {
-        if self.gone_by.is_some_and(|by| now >= by) {
-            return Some(match &self.shutdown {
-                Some(reason) => format!("QEMU did not exit after {reason}"),
-                None => "QEMU closed its control line and did not exit".into(),
-            });
+    /// What is to be done about a QEMU that does not do what it should.
+    fn overdue(&mut self, now: u64) -> Option<News> {
+        if let Some(by) = self.gone_by {
+            let closed = || News::Wedged("QEMU closed its control line and did not exit".into());
+            return (now >= by).then(|| self.shutdown.as_ref().map_or_else(closed, |_| News::Over));
         }
-        if self.waiting.is_empty() || now < self.overdue_at || self.gone_by.is_some() {
+        if self.waiting.is_empty() || now < self.overdue_at {
             return None;
         }
         if self.warned {
-            return Some("QEMU does not answer on its control line".into());
+            return Some(News::Wedged("QEMU does not answer on its control line".into()));
         }
         self.warned = true;
         self.send(What::Status, now);
@@ -250,9 +247,7 @@ impl Controller for Qmp {
         } else if now >= self.check_at {
             self.send(What::Status, now);
         }
-        if let Some(why) = self.is_overdue(now) {
-            news.push(News::Wedged(why));
-        }
+        news.extend(self.overdue(now));
         news
     }
 

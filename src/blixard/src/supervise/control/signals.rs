@@ -1,4 +1,5 @@
-//! A program that understands signals alone.
+//! A program that understands signals alone. Also one that another program asks to power off
+//! ([`Control::Command`](crate::hypervisor::run_dir::Control::Command)): the loop runs that, and falls back on these.
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 
@@ -11,12 +12,13 @@ use crate::supervise::tree::signal_all;
 pub(super) struct Signals {
     /// The program's first process, whose group has the same id. Ours to signal until it is waited for.
     first: Pid,
+    terminated: bool,
     news: Vec<News>,
 }
 
 impl Signals {
     pub(super) fn new(first: Pid) -> Self {
-        Self { first, news: vec![News::Alive] }
+        Self { first, terminated: false, news: vec![News::Alive] }
     }
 }
 
@@ -27,11 +29,12 @@ impl Controller for Signals {
 
     fn ask(&mut self, ask: Ask, _now: u64) -> Result<(), String> {
         match ask {
-            Ask::PowerDown => {
+            Ask::Quit if self.terminated => return Err("it has not heeded SIGTERM".into()),
+            Ask::PowerDown | Ask::Quit => {
+                self.terminated = true;
                 let _ = kill_process_group(self.first, Signal::TERM);
                 return Ok(());
             }
-            Ask::Quit => return Err("a program that ignores SIGTERM can only be killed".into()),
             // All that came of it, not the group alone: a shell's jobs may have groups of their own.
             Ask::Pause => signal_all(Signal::STOP),
             Ask::Resume => signal_all(Signal::CONT),

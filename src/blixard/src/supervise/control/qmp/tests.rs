@@ -29,8 +29,7 @@ impl Stage {
         let news = stage.says(
             r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}
                {"return": {}, "id": 1}
-               {"return": {}, "id": 2}
-               {"return": {"status": "running", "singlestep": false, "running": true}, "id": 3}"#,
+               {"return": {}, "id": 2}"#,
         );
         assert_eq!(news, [News::Alive]);
         stage.heard();
@@ -88,7 +87,6 @@ fn all_that_is_needed_is_asked_before_qemu_has_said_a_word() {
     expect![[r#"
         {"execute":"qmp_capabilities","id":1}
         {"execute":"cont","id":2}
-        {"execute":"query-status","id":3}
     "#]]
     .assert_eq(&stage.heard());
 }
@@ -100,18 +98,18 @@ fn what_is_asked_is_answered_in_its_own_words() {
         stage.qmp.ask(ask, 0).unwrap();
     }
     expect![[r#"
-        {"execute":"stop","id":4}
-        {"execute":"cont","id":5}
-        {"execute":"system_powerdown","id":6}
-        {"execute":"quit","id":7}
+        {"execute":"stop","id":3}
+        {"execute":"cont","id":4}
+        {"execute":"system_powerdown","id":5}
+        {"execute":"quit","id":6}
     "#]]
     .assert_eq(&stage.heard());
     let news = stage.says(
         r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "NIC_RX_FILTER_CHANGED", "data": {"name": "x", "path": "y"}}
-           {"return": {}, "id": 4}
+           {"return": {}, "id": 3}
            no JSON at all
-           {"id": 5, "error": {"class": "GenericError", "desc": "Resetting the Virtual Machine is required"}}
-           {"return": {}, "id": 6}"#,
+           {"id": 4, "error": {"class": "GenericError", "desc": "Resetting the Virtual Machine is required"}}
+           {"return": {}, "id": 5}"#,
     );
     let refused = "Resetting the Virtual Machine is required".to_owned();
     assert_eq!(news, [News::Did(Ask::Pause), News::Refused(Ask::Resume, refused)]);
@@ -138,15 +136,14 @@ fn the_reason_of_an_end_is_what_qemu_says() {
 fn a_guest_that_kvm_cannot_run_is_wedged_at_the_start_and_later() {
     let wedged = "the hypervisor cannot run the guest (internal-error)".to_owned();
     let mut stage = Stage::new();
-    let news = stage.says(
-        r#"{"return": {}, "id": 1}
-        {"return": {"status": "internal-error"}, "id": 3}"#,
-    );
-    assert_eq!(news, [News::Wedged(wedged.clone())]);
+    let refused = r#"{"error": {"class": "GenericError", "desc": "Resetting the Virtual Machine is required"}, "id": 2}"#;
+    let news = stage.says(refused);
+    let why = "QEMU refuses to run its guest: Resetting the Virtual Machine is required";
+    assert_eq!(news, [News::Wedged(why.into())]);
     let mut stage = Stage::running();
     assert_eq!(stage.says(r#"{"event": "STOP"}"#), []);
-    assert_eq!(stage.heard(), "{\"execute\":\"query-status\",\"id\":4}\n");
-    assert_eq!(stage.says(r#"{"return": {"status": "internal-error"}, "id": 4}"#), [News::Wedged(wedged)]);
+    assert_eq!(stage.heard(), "{\"execute\":\"query-status\",\"id\":3}\n");
+    assert_eq!(stage.says(r#"{"return": {"status": "internal-error"}, "id": 3}"#), [News::Wedged(wedged)]);
 }
 
 #[test]
@@ -161,7 +158,7 @@ fn a_qemu_that_never_answers_is_wedged_after_a_second_chance() {
 #[test]
 fn a_qemu_that_answers_in_time_is_well_however_long_it_runs() {
     let mut stage = Stage::running();
-    for id in 4..100 {
+    for id in 3..100 {
         assert_eq!(stage.pass(20 * SECOND), []);
         assert_eq!(stage.heard(), format!("{{\"execute\":\"query-status\",\"id\":{id}}}\n"));
         assert_eq!(stage.pass(25 * SECOND), []);
@@ -176,32 +173,24 @@ fn a_host_that_slept_gives_qemu_its_second_chance() {
     stage.now += 10_000 * SECOND;
     assert_eq!(stage.qmp.turn(stage.now), []);
     assert_eq!(stage.pass(5 * SECOND), []);
-    assert_eq!(stage.says(r#"{"return": {"status": "running"}, "id": 4}"#), []);
+    assert_eq!(stage.says(r#"{"return": {"status": "running"}, "id": 3}"#), []);
     assert_eq!(stage.pass(15 * SECOND), []);
 }
 
 #[test]
-fn a_guest_that_has_not_begun_is_looked_at_again() {
-    let mut stage = Stage::new();
-    let prelaunch = |id| format!(r#"{{"return": {{"status": "prelaunch"}}, "id": {id}}}"#);
-    assert_eq!(stage.says(&prelaunch(3)), []);
-    assert_eq!(stage.pass(25 * MS), []);
-    assert_eq!(stage.says(r#"{"return": {"status": "running"}, "id": 4}"#), [News::Alive]);
-}
-
-#[test]
-fn a_qemu_that_says_it_ends_and_does_not_is_wedged() {
+fn a_qemu_that_says_it_ends_and_does_not_is_killed() {
     let mut stage = Stage::running();
     let down = r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#;
     assert_eq!(stage.says(down), []);
-    let wedged = News::Wedged("QEMU did not exit after guest-shutdown".into());
-    assert_eq!(stage.pass(60 * SECOND), [(10, wedged)]);
+    assert_eq!(stage.pass(60 * SECOND), [(3, News::Over)]);
+    let ended = stage.ends_with("");
+    assert_eq!((ended.how, ended.detail.as_str()), (How::PoweredOff, "the guest powered itself off"));
     let mut stage = Stage::running();
     stage.qemu = None;
     assert_eq!(stage.qmp.turn(0), []);
     assert!(stage.qmp.ask(Ask::PowerDown, 0).is_err(), "a stop need not wait");
     let wedged = News::Wedged("QEMU closed its control line and did not exit".into());
-    assert_eq!(stage.pass(60 * SECOND), [(10, wedged)]);
+    assert_eq!(stage.pass(60 * SECOND), [(3, wedged)]);
 }
 
 #[test]
@@ -220,6 +209,6 @@ fn a_socket_may_come_late_and_be_deep() {
     let mut said = [0; 38];
     qemu.read_exact(&mut said).unwrap();
     assert_eq!(&said[..], b"{\"execute\":\"qmp_capabilities\",\"id\":1}\n");
-    qemu.write_all(b"{\"return\": {\"status\": \"running\"}, \"id\": 3}\n").unwrap();
+    qemu.write_all(b"{\"return\": {}, \"id\": 2}\n").unwrap();
     assert_eq!(qmp.turn(10 * MS), [News::Alive]);
 }

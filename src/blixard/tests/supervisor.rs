@@ -1,0 +1,520 @@
+//! What a supervisor does beyond starting and ending a program: the commands before, beside and after it, the program
+//! that asks it to power off, and its console. A backend of the test's own passes plans through as they are.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration as StdDuration;
+
+use blixard::hypervisor::backend::{Backend, Job};
+use blixard::hypervisor::run_dir::{Control, Plan};
+use blixard::hypervisor::{Backends, Config, Sink};
+use blixard::supervise::boot_time;
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
+use blixard_node::ids::{Epoch, OpId, VmId};
+use blixard_node::input::Input;
+use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::time::{Duration, Time};
+use blixard_runtime::Hypervisor;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
+const LEASE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the plan that is the payload.
+struct AsPlanned;
+
+impl Backend for AsPlanned {
+    fn name(&self) -> &'static str {
+        "as-planned"
+    }
+
+    fn probe(&self) -> Result<String, String> {
+        Ok("for tests".into())
+    }
+
+    fn prepare(&self, _: Job<'_>) -> Result<Option<String>, HypervisorError> {
+        Ok(None)
+    }
+
+    fn plan(&self, job: Job<'_>) -> Result<Plan, HypervisorError> {
+        Ok(serde_json::from_str(&job.spec.payload).unwrap())
+    }
+}
+
+struct Host {
+    folder: TempDir,
+    backends: Option<Backends>,
+    inputs: Receiver<Input>,
+    op: u64,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (backends, inputs) = open(folder.path());
+        Self { folder, backends: Some(backends), inputs, op: 0 }
+    }
+
+    fn reopen(&mut self) {
+        self.backends = None;
+        let (backends, inputs) = open(self.folder.path());
+        (self.backends, self.inputs) = (Some(backends), inputs);
+    }
+
+    /// A plan that runs a shell script in the bench's folder. Each process writes what it does there.
+    fn plan(&self, script: &str) -> Plan {
+        let folder = self.folder.path().display().to_string();
+        let env = BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into()), ("BENCH".into(), folder)]);
+        Plan { command: shell(script), env, workdir: self.folder.path().into(), ..Plan::default() }
+    }
+
+    fn call(&mut self, request: HypervisorRequest) -> Result<Done, HypervisorError> {
+        self.op += 1;
+        self.backends.as_mut().unwrap().submit(OpId(self.op), request);
+        match self.next() {
+            Input::HypervisorDone { op, result } if op == OpId(self.op) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn next(&self) -> Input {
+        self.inputs.recv_timeout(StdDuration::from_secs(30)).expect("an input within 30 s")
+    }
+
+    fn start(&mut self, plan: &Plan, lease: Duration) -> Result<Done, HypervisorError> {
+        let spec = VmSpec {
+            resources: Resources { vcpus: 1, memory_mib: 1 },
+            requires: Labels::new(),
+            restart: RestartPolicy::Always,
+            failover: FailoverPolicy::Move,
+            local_volume: false,
+            hypervisor: "as-planned".into(),
+            payload: serde_json::to_string(plan).unwrap(),
+            ports: Vec::new(),
+        };
+        let (name, spec, deadline) = (VmName::new("web").unwrap(), Arc::new(spec), Time(boot_time()) + lease);
+        self.call(HypervisorRequest::Start { run: RUN, name, spec, artifact: None, deadline })
+    }
+
+    fn stop(&mut self) {
+        assert_eq!(self.call(HypervisorRequest::Stop { run: RUN, grace: GRACE }), Ok(Done::Stopped));
+    }
+
+    fn expect_exit(&self, exit: Exit, words: &str) {
+        match self.next() {
+            Input::HypervisorEvent { run: RUN, event: VmEvent::Exited { exit: told, reason } } => {
+                assert_eq!(told, exit, "{reason}");
+                assert!(reason.contains(words), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the programs have written down, in its order.
+    fn story(&self) -> String {
+        fs::read_to_string(self.folder.path().join("story")).unwrap_or_default().replace('\n', " ")
+    }
+
+    fn expect_story(&self, expected: &str) {
+        eventually(expected, || self.story().trim_end() == expected);
+    }
+
+    fn dir(&self) -> PathBuf {
+        let mut runs = fs::read_dir(state(self.folder.path()).join("runs")).unwrap();
+        runs.next().unwrap().unwrap().path()
+    }
+
+    fn console(&self) -> UnixStream {
+        let dir = fs::File::open(self.dir()).unwrap();
+        let console = UnixStream::connect(format!("/proc/self/fd/{}/console", dir.as_raw_fd())).unwrap();
+        console.set_read_timeout(Some(StdDuration::from_secs(20))).unwrap();
+        console
+    }
+
+    /// Living processes of runs, supervisors included.
+    fn processes(&self) -> Vec<i32> {
+        let folder = self.folder.path().display().to_string();
+        let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let of_bench = |pid: &i32| {
+            let proc = Path::new("/proc").join(pid.to_string());
+            ["environ", "cmdline"]
+                .iter()
+                .any(|file| read(proc.join(file)).is_ok_and(|it| it.contains(&folder)))
+        };
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(of_bench).collect()
+    }
+
+    fn assert_nothing_left(&self) {
+        eventually("no process, socket or lock is left", || {
+            let left = |part: &str| fs::read_dir(state(self.folder.path()).join(part)).unwrap().flatten();
+            let sockets = left("runs")
+                .filter(|dir| ["socket", "console"].iter().any(|socket| dir.path().join(socket).exists()));
+            self.processes().is_empty() && left("locks").count() == 0 && sockets.count() == 0
+        });
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.backends = None;
+        for pid in self.processes() {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+    }
+}
+
+fn state(folder: &Path) -> PathBuf {
+    // Longer than a socket's path may be.
+    folder.join("a-folder-with-a-long-name".repeat(6))
+}
+
+fn open(folder: &Path) -> (Backends, Receiver<Input>) {
+    let (sender, inputs) = channel();
+    let sink: Sink = Arc::new(move |input| {
+        let _ = sender.send(input);
+    });
+    let config = Config { state_dir: state(folder), program: PathBuf::from(env!("CARGO_BIN_EXE_blixard")) };
+    (Backends::with(config, sink, vec![Box::new(AsPlanned)]).unwrap(), inputs)
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["/bin/sh", "-c", script].map(String::from).to_vec()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = boot_time() + 20_000_000_000;
+    while !holds() {
+        assert!(boot_time() < until, "not within 20 s: {what}");
+        std::thread::sleep(StdDuration::from_millis(10));
+    }
+}
+
+/// Reads until `words` have come.
+fn read_until(from: &mut UnixStream, words: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains(words) {
+        let len = from.read(&mut buffer).unwrap_or_else(|error| panic!("{words:?} not in {text:?}: {error}"));
+        assert!(len > 0, "{words:?} not in {text:?}");
+        text += &String::from_utf8_lossy(&buffer[..len]);
+    }
+    text
+}
+
+// ---- before, beside, after
+
+#[test]
+fn commands_run_before_beside_and_after_in_their_order() {
+    let mut host = Host::new();
+    let plan = Plan {
+        before: vec![shell("sleep 0.1; echo first >> story"), shell("echo second >> story")],
+        beside: vec![shell("echo beside > beside; exec sleep 1000")],
+        after: vec![shell("echo third >> story; exit 1"), shell("sleep 0.1; echo last >> story")],
+        ..host.plan("echo vm >> story; exec sleep 1000")
+    };
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    host.expect_story("first second vm");
+    eventually("it runs beside", || host.folder.path().join("beside").exists());
+    host.stop();
+    assert_eq!(host.story(), "first second vm third last ", "all of it is over when a stop is completed");
+    let said = fs::read_to_string(host.dir().join("supervisor")).unwrap();
+    assert!(said.contains("exit status 1"), "{said}");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_comes_after_comes_after_every_kind_of_end() {
+    let mut host = Host::new();
+    let after = vec![shell("echo after >> story")];
+    let plan = Plan { after: after.clone(), ..host.plan("exit 3") };
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    host.expect_exit(Exit::Crashed, "exit status 3");
+    let plan = Plan { after: after.clone(), ..host.plan("exec sleep 1000") };
+    assert_eq!(host.start(&plan, Duration::from_secs(2)), Ok(Done::Started));
+    host.expect_exit(Exit::DeadlinePassed, "deadline");
+    let plan = Plan { command: vec!["/no/such/program".into()], after, ..host.plan("") };
+    let failed = host.start(&plan, LEASE);
+    assert!(matches!(failed, Err(HypervisorError::Start { .. })), "{failed:?}");
+    assert_eq!(host.story(), "after after after ");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_comes_after_has_its_time_and_no_more() {
+    let mut host = Host::new();
+    let plan = Plan {
+        after: vec![shell("sleep 2; echo slow >> story"), shell("sleep 1000"), shell("echo last >> story")],
+        ..host.plan("exec sleep 1000")
+    };
+    assert_eq!(host.start(&plan, Duration::from_secs(2)), Ok(Done::Started));
+    host.expect_exit(Exit::DeadlinePassed, "deadline");
+    assert_eq!(host.story(), "slow last ", "the daemon leaves it its time beyond the deadline");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_command_before_that_fails_is_a_failed_start() {
+    let mut host = Host::new();
+    let after = vec![shell("echo after >> story")];
+    let plan = |host: &Host, before: Vec<String>| Plan {
+        before: vec![before, shell("echo second >> story")],
+        after: after.clone(),
+        ..host.plan("echo vm >> story; exec sleep 1000")
+    };
+    for (before, expected) in [
+        (
+            shell("echo one; echo 'tap0: no such device' >&2; exit 7"),
+            "/bin/sh: exit status 7: tap0: no such device",
+        ),
+        (
+            vec!["/no/such".into()],
+            "/no/such: \"/no/such\" cannot be run: No such file or directory (os error 2)",
+        ),
+        (Vec::new(), ": the command is empty"),
+    ] {
+        let plan = plan(&host, before);
+        assert_eq!(host.start(&plan, LEASE), Err(HypervisorError::Start { reason: expected.into() }));
+    }
+    assert_eq!(host.story(), "after after after ");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_a_kill_and_the_deadline_cut_off_what_comes_before() {
+    let mut host = Host::new();
+    let plan =
+        Plan { before: vec![shell("setsid sleep 1000 & sleep 1000")], ..host.plan("echo vm >> story") };
+    assert_eq!(host.start(&plan, Duration::from_secs(1)), Err(HypervisorError::DeadlinePassed));
+    for end in [HypervisorRequest::Kill { run: RUN }, HypervisorRequest::Stop { run: RUN, grace: GRACE }] {
+        host.op += 1;
+        let spec = VmSpec {
+            resources: Resources { vcpus: 1, memory_mib: 1 },
+            requires: Labels::new(),
+            restart: RestartPolicy::Always,
+            failover: FailoverPolicy::Move,
+            local_volume: false,
+            hypervisor: "as-planned".into(),
+            payload: serde_json::to_string(&plan).unwrap(),
+            ports: Vec::new(),
+        };
+        let (name, deadline) = (VmName::new("web").unwrap(), Time(boot_time()) + LEASE);
+        let start =
+            HypervisorRequest::Start { run: RUN, name, spec: Arc::new(spec), artifact: None, deadline };
+        let start_op = OpId(host.op);
+        host.backends.as_mut().unwrap().submit(start_op, start);
+        eventually("it runs", || host.processes().len() >= 4);
+        host.op += 1;
+        let end_op = OpId(host.op);
+        host.backends.as_mut().unwrap().submit(end_op, end);
+        let mut done: Vec<OpId> = Vec::new();
+        for _ in 0..2 {
+            match host.next() {
+                Input::HypervisorDone { op, result: Err(HypervisorError::Start { .. }) }
+                    if op == start_op =>
+                {
+                    done.push(op);
+                }
+                Input::HypervisorDone { op, result: Ok(Done::Stopped) } if op == end_op => done.push(op),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(host.story(), "");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_deadline_that_moves_while_something_comes_before_is_kept() {
+    let mut host = Host::new();
+    let plan = Plan { before: vec![shell("sleep 2")], ..host.plan("echo vm >> story; exec sleep 1000") };
+    let begun = Time(boot_time());
+    let (folder, config) = (host.folder.path().to_owned(), host.backends.take());
+    drop(config);
+    let (mut backends, inputs) = open(&folder);
+    let spec = VmSpec {
+        resources: Resources { vcpus: 1, memory_mib: 1 },
+        requires: Labels::new(),
+        restart: RestartPolicy::Always,
+        failover: FailoverPolicy::Move,
+        local_volume: false,
+        hypervisor: "as-planned".into(),
+        payload: serde_json::to_string(&plan).unwrap(),
+        ports: Vec::new(),
+    };
+    let (name, deadline) = (VmName::new("web").unwrap(), begun + Duration::from_secs(1));
+    let start = HypervisorRequest::Start { run: RUN, name, spec: Arc::new(spec), artifact: None, deadline };
+    backends.submit(OpId(1), start);
+    backends.submit(OpId(2), HypervisorRequest::Extend { runs: vec![RUN], deadline: begun + LEASE });
+    match inputs.recv_timeout(StdDuration::from_secs(20)).unwrap() {
+        Input::HypervisorDone { op: OpId(1), result } => assert_eq!(result, Ok(Done::Started)),
+        other => panic!("{other:?}"),
+    }
+    host.backends = Some(backends);
+    host.expect_story("vm");
+}
+
+#[test]
+fn what_runs_beside_dies_with_the_supervisor() {
+    let mut host = Host::new();
+    let plan = Plan { beside: vec![shell("exec sleep 1000")], ..host.plan("exec sleep 1000") };
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    eventually("all run", || host.processes().len() == 3);
+    let is_supervisor = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("supervise"))
+    };
+    host.backends = None;
+    let supervisor = host.processes().into_iter().find(is_supervisor).unwrap();
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+    eventually("no process is left, without a daemon", || host.processes().is_empty());
+    host.reopen();
+    host.expect_exit(Exit::Crashed, "supervisor was killed");
+    host.assert_nothing_left();
+    let plan = Plan { beside: vec![vec!["/no/such".into()]], ..host.plan("exec sleep 1000") };
+    match host.start(&plan, LEASE) {
+        Err(HypervisorError::Start { reason }) => assert!(reason.contains("/no/such"), "{reason}"),
+        // It had come alive before the other failed.
+        Ok(Done::Started) => host.expect_exit(Exit::Crashed, "/no/such"),
+        other => panic!("{other:?}"),
+    }
+    host.assert_nothing_left();
+}
+
+// ---- a stop by another program
+
+const OBEDIENT: &str = "trap 'echo off >> story; exit 0' USR1; trap 'echo term >> story' TERM; echo up >> story; while :; do sleep 0.05; done";
+
+#[test]
+fn a_program_of_its_own_asks_for_the_end() {
+    let mut host = Host::new();
+    let control = |script: &str| Control::Command { shutdown: shell(script) };
+    let plan = Plan { control: control("kill -USR1 $MAINPID"), ..host.plan(OBEDIENT) };
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    host.expect_story("up");
+    host.stop();
+    assert_eq!(host.story(), "up off ");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn where_that_program_fails_signals_follow_and_then_a_kill() {
+    let mut host = Host::new();
+    for shutdown in [shell("exit 1"), vec!["/no/such".into()]] {
+        let _ = fs::remove_file(host.folder.path().join("story"));
+        let plan = Plan { control: Control::Command { shutdown }, ..host.plan(OBEDIENT) };
+        assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+        host.expect_story("up");
+        let (asked, grace) = (boot_time(), Duration::from_millis(500));
+        assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
+        let took = (boot_time() - asked) / 1_000_000;
+        assert!((500..1_600).contains(&took), "{took} ms");
+        assert_eq!(host.story(), "up term ");
+    }
+    host.assert_nothing_left();
+}
+
+// ---- the console
+
+#[test]
+fn a_console_is_read_and_written_by_several_at_once() {
+    let mut host = Host::new();
+    let plan = host.plan("echo hello; while read line; do echo \"got $line\"; done; echo eof");
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    let socket = fs::metadata(host.dir().join("console")).unwrap().permissions().mode();
+    assert_eq!(socket & 0o077, 0, "{socket:o}: for this user alone");
+    let (mut one, mut two) = (host.console(), host.console());
+    read_until(&mut one, "hello\n");
+    read_until(&mut two, "hello\n");
+    one.write_all(b"one\n").unwrap();
+    assert_eq!(read_until(&mut two, "\n"), "got one\n");
+    two.write_all(b"two\n").unwrap();
+    read_until(&mut two, "got two\n");
+    read_until(&mut one, "got two\n");
+    let mut late = host.console();
+    assert_eq!(read_until(&mut late, "two\n"), "hello\ngot one\ngot two\n", "the newest first");
+    // One that is gone at once is heard all the same, and one that only reads goes on reading.
+    let mut short = host.console();
+    short.write_all(b"short\n").unwrap();
+    drop(short);
+    late.shutdown(Shutdown::Write).unwrap();
+    read_until(&mut late, "got short\n");
+    drop((one, two));
+    host.reopen();
+    let mut next = host.console();
+    next.write_all(b"later\n").unwrap();
+    read_until(&mut late, "got later\n");
+    host.stop();
+    let mut rest = String::new();
+    late.read_to_string(&mut rest).unwrap();
+    let output = fs::read_to_string(host.dir().join("output")).unwrap();
+    assert_eq!(output, "hello\ngot one\ngot two\ngot short\ngot later\n");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_console_begins_with_the_newest_output_alone() {
+    let mut host = Host::new();
+    let plan =
+        host.plan("i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo \"line $i\"; done; exec sleep 1000");
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    eventually("all is printed", || {
+        fs::read_to_string(host.dir().join("output")).is_ok_and(|output| output.ends_with("line 5000\n"))
+    });
+    let text = read_until(&mut host.console(), "line 5000\n");
+    assert_eq!(text.len(), 16 << 10);
+    host.stop();
+}
+
+#[test]
+fn who_does_not_read_holds_up_nobody_and_is_dropped() {
+    let mut host = Host::new();
+    let chunk = "head -c 100000 /dev/zero | tr '\\0' x; sleep 0.02; i=$((i+1))";
+    let plan =
+        host.plan(&format!("read go; i=0; while [ $i -lt 40 ]; do {chunk}; done; read again; echo more"));
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    let (mut lazy, mut eager) = (host.console(), host.console());
+    eager.write_all(b"go\n").unwrap();
+    let (mut count, mut buffer) = (0, vec![0; 64 << 10]);
+    while count < 4_000_000 {
+        let len = eager.read(&mut buffer).unwrap();
+        assert!(len > 0, "dropped after {count} bytes");
+        count += buffer[..len].iter().filter(|byte| **byte == b'x').count();
+    }
+    eager.write_all(b"again\n").unwrap();
+    host.expect_exit(Exit::PoweredOff, "status 0");
+    let mut all = Vec::new();
+    let _ = lazy.read_to_end(&mut all);
+    assert!(all.len() < 3_000_000, "{} bytes", all.len());
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_is_typed_and_not_read_waits_with_its_writer() {
+    let mut host = Host::new();
+    let plan = host.plan("read go < go; head -c 1000000 | wc -c; exec sleep 1000");
+    let fifo = host.folder.path().join("go");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    let mut console = host.console();
+    let mut typist = console.try_clone().unwrap();
+    let typing = std::thread::spawn(move || typist.write_all(&vec![b'x'; 1_000_000]));
+    std::thread::sleep(StdDuration::from_millis(300));
+    assert!(!typing.is_finished(), "no more is taken than the VM reads");
+    host.call(HypervisorRequest::List).unwrap();
+    fs::write(&fifo, "go\n").unwrap();
+    typing.join().unwrap().unwrap();
+    read_until(&mut console, "1000000\n");
+    host.stop();
+}

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use blixard_sim::determinism;
 use blixard_sim::output::{self, Stopwatch, exit};
 use blixard_sim::scenario::{self, Outcome, Scenario, Storage};
-use blixard_sim::sweep::{Finished, Sweep};
+use blixard_sim::swarm;
+use blixard_sim::sweep::{Finished, Source, Sweep};
 use blixard_sim::trace::{Entry, Sink};
 use blixard_sim::world::{self, Sabotage};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Runs many seeds and lists those that fail.
     Sweep(SweepArgs),
+    /// As sweep, of scenarios drawn whole from their seeds: cluster, work, conditions and faults.
+    Swarm(SwarmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -36,9 +39,12 @@ struct Run {
     /// The seed: everything that happens follows from it.
     #[arg(long, required = true)]
     seed: Option<u64>,
-    /// A scenario file, or the name of one in scenarios/.
+    /// A scenario file, the name of one in scenarios/, or "swarm" for one drawn from the seed.
     #[arg(long, required = true)]
     scenario: Option<String>,
+    /// Write the scenario to this file, as it was run: with the same seed it gives the same run.
+    #[arg(long, value_name = "FILE")]
+    write_scenario: Option<std::path::PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
     /// Print one JSON object instead of the summary.
@@ -73,9 +79,23 @@ enum StorageArg {
 
 #[derive(Debug, Args)]
 struct SweepArgs {
-    /// A scenario file, the name of one in scenarios/, or a folder of them; may be given more than once.
+    /// A scenario file, the name of one in scenarios/, a folder of them, or "swarm"; may be given more than once.
     #[arg(long, required = true)]
     scenario: Vec<String>,
+    #[command(flatten)]
+    many: Many,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+struct SwarmArgs {
+    #[command(flatten)]
+    many: Many,
+}
+
+#[derive(Debug, Args)]
+struct Many {
     /// The seeds, from A up to but not including B.
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: std::ops::Range<u64>,
@@ -88,8 +108,6 @@ struct SweepArgs {
     /// Run each seed twice and compare.
     #[arg(long)]
     check_determinism: bool,
-    #[command(flatten)]
-    overrides: Overrides,
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -133,7 +151,8 @@ impl Overrides {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.run) {
-        (Some(Command::Sweep(args)), _) => sweep(&args),
+        (Some(Command::Sweep(args)), _) => sources(&args).and_then(|scenarios| sweep(scenarios, &args.many)),
+        (Some(Command::Swarm(args)), _) => sweep(vec![(swarm::NAME.into(), Source::Drawn)], &args.many),
         (None, args) => run(&args),
     };
     match result {
@@ -169,13 +188,22 @@ fn run(args: &Run) -> Result<u8, String> {
     let (Some(seed), Some(name)) = (args.seed, &args.scenario) else {
         return Err("give --seed and --scenario, or the command sweep; --help tells more".into());
     };
-    let path = scenario::find(name)?;
-    let scenario = args.overrides.load(&path)?;
+    let (name, scenario) = if name == swarm::NAME {
+        let mut drawn = swarm::draw(seed);
+        args.overrides.apply(&mut drawn)?;
+        (name.clone(), drawn)
+    } else {
+        let path = scenario::find(name)?;
+        (path.display().to_string(), args.overrides.load(&path)?)
+    };
+    if let Some(file) = &args.write_scenario {
+        write(file, &scenario.to_toml())
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
     if !args.json {
         println!("seed         {seed}");
         println!("scenario     {}: {}", scenario.name, scenario.description);
     }
-    let name = path.display().to_string();
     let overrides = args.overrides.arguments();
     let watch = Stopwatch::start();
     let (report, divergence) = if args.check_determinism {
@@ -224,18 +252,36 @@ fn create(path: &std::path::Path) -> std::io::Result<std::io::BufWriter<std::fs:
     std::fs::File::create(path).map(std::io::BufWriter::new)
 }
 
-fn sweep(args: &SweepArgs) -> Result<u8, String> {
+#[expect(clippy::disallowed_methods, reason = "the user asked for this file; no run reads it")]
+fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
+fn sources(args: &SweepArgs) -> Result<Vec<(String, Source)>, String> {
     let mut scenarios = Vec::new();
     for name in &args.scenario {
+        if name == swarm::NAME {
+            if !args.overrides.arguments().is_empty() {
+                return Err(format!(
+                    "{name} draws storage and duration itself: leave --storage and --duration out, or write one scenario out with --write-scenario and change that"
+                ));
+            }
+            scenarios.push((name.clone(), Source::Drawn));
+            continue;
+        }
         for path in scenario::find_all(name)? {
             let mut again = path.display().to_string();
             for each in args.overrides.arguments() {
                 again.push(' ');
                 again.push_str(&each);
             }
-            scenarios.push((again, args.overrides.load(&path)?));
+            scenarios.push((again, Source::Fixed(Box::new(args.overrides.load(&path)?))));
         }
     }
+    Ok(scenarios)
+}
+
+fn sweep(scenarios: Vec<(String, Source)>, args: &Many) -> Result<u8, String> {
     let time =
         args.time.as_deref().map(scenario::duration).transpose().map_err(|why| format!("--time: {why}"))?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

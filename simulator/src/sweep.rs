@@ -7,16 +7,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blixard_node::probes::Probe;
 
-use crate::determinism;
+use std::borrow::Cow;
+
 use crate::output::Stopwatch;
-use crate::scenario::Scenario;
+use crate::scenario::{Outcome, Scenario};
 use crate::world::{self, Report, Sabotage};
+use crate::{determinism, swarm};
+
+/// Where the scenarios of a sweep's seeds come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The same for every seed.
+    Fixed(Box<Scenario>),
+    /// Drawn from each seed. What such a run proves to be beyond the design counts as no failure: nobody wrote it down as one that
+    /// must be survived.
+    Drawn,
+}
+
+impl Source {
+    fn scenario(&self, seed: u64) -> Cow<'_, Scenario> {
+        match self {
+            Self::Fixed(scenario) => Cow::Borrowed(scenario),
+            Self::Drawn => Cow::Owned(swarm::draw(seed)),
+        }
+    }
+
+    fn expects(&self, outcome: Outcome) -> bool {
+        match self {
+            Self::Fixed(scenario) => outcome == scenario.expect.outcome,
+            Self::Drawn => matches!(outcome, Outcome::Held | Outcome::Inconclusive),
+        }
+    }
+}
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// Each scenario with the name it is reproduced by.
-    pub scenarios: Vec<(String, Scenario)>,
+    pub scenarios: Vec<(String, Source)>,
     /// The seeds of each.
     pub seeds: Range<u64>,
     /// Threads.
@@ -47,6 +75,8 @@ pub struct Swept {
     pub runs: u64,
     /// Runs that did not come to what was expected, in the order of scenario and seed.
     pub failed: Vec<Finished>,
+    /// Runs whose faults were proved to exceed what the design can survive.
+    pub inconclusive: u64,
     /// True time simulated, in milliseconds.
     pub virtual_ms: u64,
     /// Events.
@@ -105,14 +135,15 @@ impl Sweep {
     fn run_one(&self, number: u64) -> Finished {
         let place = (number % self.scenarios.len() as u64) as usize;
         let seed = self.seeds.start + number / self.scenarios.len() as u64;
-        let scenario = &self.scenarios[place].1;
+        let source = &self.scenarios[place].1;
+        let scenario = source.scenario(seed);
         let (report, diverged) = if self.twice {
-            let (report, divergence) = determinism::check(scenario, seed, Sabotage::default());
+            let (report, divergence) = determinism::check(&scenario, seed, Sabotage::default());
             (report, divergence.is_some())
         } else {
-            (world::run(scenario, seed, Sabotage::default(), None), false)
+            (world::run(&scenario, seed, Sabotage::default(), None), false)
         };
-        let failed = diverged || report.outcome != scenario.expect.outcome;
+        let failed = diverged || !source.expects(report.outcome);
         Finished { scenario: place, report, diverged, failed }
     }
 }
@@ -121,6 +152,7 @@ impl Swept {
     fn take(&mut self, finished: Finished) {
         let counts = &finished.report.counts;
         self.runs += 1;
+        self.inconclusive += u64::from(finished.report.outcome == Outcome::Inconclusive);
         self.virtual_ms += finished.report.virtual_ms;
         self.events += counts.events;
         self.elections += counts.elections;

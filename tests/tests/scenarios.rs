@@ -6,12 +6,17 @@ use std::path::PathBuf;
 
 use blixard_sim::output;
 use blixard_sim::scenario::{self, Scenario, Storage};
-use blixard_sim::sweep::Sweep;
+use blixard_sim::swarm;
+use blixard_sim::sweep::{Source, Sweep};
+use blixard_sim::world::{self, Sabotage};
 
 /// Seeds of each scenario.
 const SEEDS: u64 = if cfg!(feature = "simulation") { 200 } else { 4 };
 /// Scenarios on redb take longer.
 const SEEDS_REDB: u64 = if cfg!(feature = "simulation") { 40 } else { 2 };
+
+/// Seeds whose scenarios are drawn.
+const SEEDS_DRAWN: u64 = if cfg!(feature = "simulation") { 1_000 } else { 20 };
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -41,7 +46,7 @@ fn holds(name: &str) {
     let swarm = scenario.run.swarm;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sweep = Sweep {
-        scenarios: vec![(name.into(), scenario)],
+        scenarios: vec![(name.into(), Source::Fixed(Box::new(scenario)))],
         seeds: 0..seeds,
         jobs,
         time_max_ms: None,
@@ -98,6 +103,31 @@ fn every_key_is_documented() {
         return;
     }
     assert!(tables == reference, "docs/scenarios.md is not up to date: UPDATE_DOCS=1 writes it anew");
+}
+
+/// A scenario that is written out is the same scenario.
+#[test]
+fn shipped_scenarios_survive_being_written() {
+    for (name, scenario) in shipped() {
+        let text = scenario.to_toml();
+        let read = Scenario::parse(&name, &text).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
+        assert_eq!(read, scenario, "{text}");
+    }
+}
+
+/// A share of the scenarios that are drawn whole from their seeds, and one of them written out and run again.
+#[test]
+fn drawn_scenarios_hold() {
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let scenarios = vec![(swarm::NAME.to_owned(), Source::Drawn)];
+    let sweep = Sweep { scenarios, seeds: 0..SEEDS_DRAWN, jobs, time_max_ms: None, twice: false };
+    let swept = sweep.run(&|_| {});
+    assert_eq!(swept.runs, SEEDS_DRAWN);
+    assert!(swept.failed.is_empty(), "{}", output::sweep_summary(&sweep, &swept, 1));
+    let drawn = swarm::draw(3);
+    let written = Scenario::parse("drawn", &drawn.to_toml()).expect("a scenario");
+    let run = |scenario| world::run(scenario, 3, Sabotage::default(), None).trace_hash;
+    assert_eq!(run(&drawn), run(&written));
 }
 
 /// What the documentation shows as an error is what the parser says.

@@ -119,6 +119,9 @@ pub fn sweep_summary(sweep: &Sweep, swept: &Swept, wall_us: u64) -> String {
         let names: Vec<&str> = missed.iter().map(|probe| probe.name()).collect();
         line("never hit", names.join(", "));
     }
+    if swept.inconclusive > 0 {
+        line("inconclusive", grouped(swept.inconclusive));
+    }
     line("failed", grouped(swept.failed.len() as u64));
     for finished in &swept.failed {
         let again = reproduce(&sweep.scenarios[finished.scenario].0, finished.report.seed, &[]);

@@ -185,6 +185,38 @@ impl Fault {
         ]
     }
 
+    /// The same fault with the keys that its kind does not take at their defaults, as a file would have it.
+    #[must_use]
+    pub fn with_what_it_takes(self) -> Self {
+        let keys = keys_of(self.kind);
+        let takes = |key: &str| keys.contains(&key);
+        let default = Self::new(self.kind, self.when);
+        Self {
+            lasts: if takes("lasts") { self.lasts } else { default.lasts },
+            among: if takes("among") { self.among } else { default.among },
+            node: self.node.filter(|_| takes("node")),
+            point: if takes("point") { self.point } else { default.point },
+            times: if takes("times") { self.times } else { default.times },
+            by: if takes("by") { self.by } else { default.by },
+            ..self
+        }
+    }
+
+    /// A fault with every key but these at its default.
+    #[must_use]
+    pub fn new(kind: FaultKind, when: When) -> Self {
+        Self {
+            kind,
+            when,
+            lasts: Spread::millis(1_000, 10_000),
+            among: Among::Any,
+            node: None,
+            point: CrashPoint::Any,
+            times: 3,
+            by: Spread::millis(100, 2_000),
+        }
+    }
+
     pub(super) fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Complaint> {
         let mut table = Table::new("[[fault]]", at, table);
         let Some(kind) = table.take::<FaultKind>("kind")? else {
@@ -213,16 +245,7 @@ impl Fault {
         let keys = keys_of(kind);
         let mut known = vec!["kind", "at", "every"];
         known.extend(keys);
-        let mut fault = Self {
-            kind,
-            when,
-            lasts: Spread::millis(1_000, 10_000),
-            among: Among::Any,
-            node: None,
-            point: CrashPoint::Any,
-            times: 3,
-            by: Spread::millis(100, 2_000),
-        };
+        let mut fault = Self::new(kind, when);
         for key in keys {
             fault.take(key, &mut table)?;
         }

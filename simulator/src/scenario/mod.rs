@@ -7,6 +7,7 @@ mod page;
 mod reader;
 mod sections;
 mod value;
+mod write;
 
 use std::ops::Range;
 
@@ -254,8 +255,15 @@ fn check_workload(scenario: &Scenario, table: &Table<'_, '_>) -> Result<(), Comp
     bounds(table, "clients", workload.clients, 0, 10_000)?;
     bounds(table, "operations_per_second", workload.operations_per_second, 0, 1_000_000)?;
     bounds(table, "vms", workload.vms, 1, 100_000)?;
-    let weights =
-        [workload.create, workload.start, workload.stop, workload.delete, workload.get, workload.list];
+    let weights = [
+        workload.create,
+        workload.start,
+        workload.stop,
+        workload.delete,
+        workload.update,
+        workload.get,
+        workload.list,
+    ];
     if weights.iter().any(|weight| *weight > 1_000_000) || weights.iter().sum::<u64>() == 0 {
         return Err(table.complain("create", "the weights must be at most 1000000 each, and not all 0"));
     }

@@ -179,6 +179,17 @@ macro_rules! section {
                 }),*]
             }
 
+            /// The lines of its keys that do not stand at their defaults.
+            pub(super) fn lines(&self) -> Vec<String> {
+                use $crate::scenario::value::Value as _;
+                let default = Self::default();
+                let mut lines = Vec::new();
+                $(if self.$key != default.$key {
+                    lines.push(format!("{} = {}", stringify!($key), self.$key.show()));
+                })*
+                lines
+            }
+
             pub(super) fn read(
                 table: &mut $crate::scenario::reader::Table<'_, '_>,
             ) -> Result<Self, $crate::scenario::reader::Complaint> {

@@ -1,0 +1,57 @@
+//! A scenario as a file: what [`Scenario::parse`] reads back as the very same. Keys that stand at their defaults are left out.
+
+use super::value::Value as _;
+use super::{
+    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Process, Run, Scenario, When, Workload, fault,
+};
+
+impl Scenario {
+    /// The scenario as TOML. Spans of time are exact to the microsecond.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = format!("name = {}\n", self.name.show());
+        if !self.description.is_empty() {
+            text += &format!("description = {}\n", self.description.show());
+        }
+        let sections = [
+            (Cluster::TABLE, self.cluster.lines()),
+            (Run::TABLE, self.run.lines()),
+            (Workload::TABLE, self.workload.lines()),
+            (Network::TABLE, self.network.lines()),
+            (Disk::TABLE, self.disk.lines()),
+            (Clock::TABLE, self.clock.lines()),
+            (Process::TABLE, self.process.lines()),
+            (Hypervisor::TABLE, self.hypervisor.lines()),
+            (Expect::TABLE, self.expect.lines()),
+        ];
+        for (table, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+            text += &format!("\n[{table}]\n{}\n", lines.join("\n"));
+        }
+        for fault in &self.faults {
+            text += &format!("\n[[fault]]\n{}\n", fault.lines().join("\n"));
+        }
+        text
+    }
+}
+
+impl Fault {
+    fn lines(&self) -> Vec<String> {
+        let when = match self.when {
+            When::At(at) => format!("at = {}", at.show()),
+            When::Every(every) => format!("every = {}", every.show()),
+        };
+        let mut lines = vec![format!("kind = {}", self.kind.show()), when];
+        lines.extend(fault::keys_of(self.kind).iter().filter_map(|key| {
+            let value = match *key {
+                "lasts" => self.lasts.show(),
+                "among" => self.among.show(),
+                "node" => self.node?.show(),
+                "point" => self.point.show(),
+                "times" => self.times.show(),
+                _ => self.by.show(),
+            };
+            Some(format!("{key} = {value}"))
+        }));
+        lines
+    }
+}

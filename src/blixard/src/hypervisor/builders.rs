@@ -145,12 +145,11 @@ impl Shared {
                 Ok(Done::Prepared { artifact: built })
             }
             (Kind::Prepare, None) => Err(HypervisorError::NoBackend { name: task.spec.hypervisor.clone() }),
-            (Kind::Purge, Some(backend)) => {
-                let purged = backend.purge(&task.name);
+            // All of them: before an update it may have been another's.
+            (Kind::Purge, _) => {
+                let purged = self.backends.iter().try_for_each(|backend| backend.purge(&task.name));
                 purged.map(|()| Done::Purged).map_err(|reason| HypervisorError::Uncertain { reason })
             }
-            // A backend that this program does not know has left nothing here.
-            (Kind::Purge, None) => Ok(Done::Purged),
         }
     }
 }

@@ -83,6 +83,24 @@ fn inputs_that_are_not_locked() {
     assert!(error.starts_with("the flake's inputs are not locked"), "{error}");
 }
 
+#[test]
+fn a_working_tree_with_changes() {
+    if is_skipped(&["nix", "git"]) {
+        return;
+    }
+    let host = Host::new();
+    host.flake("vms", "web = plain \"microvm-web\" \"\";");
+    let folder = host.folder.path().join("vms");
+    for args in [&["init", "-q"][..], &["add", "."]] {
+        assert!(
+            std::process::Command::new("git").arg("-C").arg(&folder).args(args).status().unwrap().success()
+        );
+    }
+    let error = host.prepare(&from(&format!("{}#web", folder.display())), None).unwrap_err();
+    assert!(error.contains("has changes that are not committed") && error.contains("path:"), "{error}");
+    host.prepare(&from(&format!("path:{}#web", folder.display())), None).unwrap();
+}
+
 /// Living processes whose command line holds `mark`.
 fn living(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();

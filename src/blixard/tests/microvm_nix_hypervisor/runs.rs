@@ -112,7 +112,8 @@ impl Host {
         let living = processes(|environ, cmdline| of_runs(environ) || cmdline.contains(&folder));
         let mut left: Vec<String> = living.into_iter().map(|pid| format!("process {pid}")).collect();
         left.extend(entries(&self.state().join("locks")).iter().map(|path| path.display().to_string()));
-        let files = entries(&self.state().join("runs")).into_iter().flat_map(|folder| entries(&folder));
+        let folders = ["runs", "volumes"].map(|folder| entries(&self.state().join(folder)));
+        let files = folders.iter().flatten().flat_map(|folder| entries(folder));
         let sockets =
             files.filter(|path| path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket()));
         left.extend(sockets.map(|path| path.display().to_string()));
@@ -134,11 +135,13 @@ impl Drop for Host {
 /// with a kernel needs.
 const RUNNERS: &str = r#"
     obedient = guest { name = "obedient"; };
-    off = guest { name = "off"; cmdline = "do=p"; more = "-S"; };
-    panics = guest { name = "panics"; cmdline = "do=k"; more = "-S"; };
+    off = guest { name = "off"; cmdline = "do=p"; options = "-S"; };
+    panics = guest { name = "panics"; cmdline = "do=k"; options = "-S"; };
     hangs = guest { name = "hangs"; cmdline = "do=h"; };
     signals = guest { name = "signals"; socket = false; };
-    taps = guest { name = "taps"; taps = true; };
+    around = guest { name = "around"; files = around; };
+    refused = guest { name = "refused"; files = "printf '#!/bin/sh\\necho no such bridge; exit 3\\n' > $out/bin/tap-up"; };
+    asked = guest { name = "asked"; socket = false; files = asked; };
     broken = throw "no such configuration";
 "#;
 
@@ -149,7 +152,7 @@ fn runners() -> String {
     let qemu = qemu.display();
     format!(
         r##"
-  guest = {{ name, cmdline ? "", more ? "", socket ? true, taps ? false }}: runner "microvm-qemu-${{name}}" ''
+  guest = {{ name, cmdline ? "", options ? "", socket ? true, files ? "" }}: runner "microvm-qemu-${{name}}" ''
     mkdir -p $out/bin $out/share/microvm
     echo qemu > $out/share/microvm/hypervisor
     cat > $out/bin/microvm-run <<'EOF'
@@ -159,16 +162,31 @@ fn runners() -> String {
     exec {qemu} -name ${{name}} -M microvm -accel tcg -cpu qemu64 -m 32 -nodefaults -no-user-config -no-reboot \
       -chardev stdio,id=stdio,signal=off -serial chardev:stdio -nographic \
       -kernel ${{./guest.elf}} -append "${{cmdline}}" -device pvpanic -action panic=exit-failure \
-      -drive id=data,if=none,format=raw,file=data.img -device virtio-blk-device,drive=data ${{more}} \
+      -drive id=data,if=none,format=raw,file=data.img -device virtio-blk-device,drive=data ${{options}} \
       ${{if socket then "-qmp unix:vm.sock,server,nowait" else ""}}
     EOF
-    ${{if !taps then "" else ''
-      for way in up down; do
-        printf '#!/bin/sh\necho %s >> taps\n' $way > $out/bin/tap-$way
-      done
-      printf '#!/bin/sh\necho beside >> taps; exec sleep 1000\n' > $out/bin/virtiofsd-run
-    ''}}
+    ${{files}}
     chmod 755 $out/bin/*
+  '';
+  # Interfaces, and a daemon for a share. What listens at its socket is a QEMU without a machine.
+  around = ''
+    for way in up down; do
+      printf '#!/bin/sh\necho %s >> seen\n' $way > $out/bin/tap-$way
+    done
+    cat > $out/bin/virtiofsd-run <<'EOF'
+    #!/bin/sh
+    sleep 0.5
+    echo beside >> seen
+    exec {qemu} -M none -nodefaults -nographic -chardev socket,id=fs,path=fs.sock,server=on,wait=off
+    EOF
+    mkdir -p $out/share/microvm/virtiofs/home
+    echo fs.sock > $out/share/microvm/virtiofs/home/socket
+    sed -i 's/^set -eu/set -eu; test -S fs.sock; echo run >> seen/' $out/bin/microvm-run
+  '';
+  # A hypervisor that Blixard does not speak with, and the program that asks it to end.
+  asked = ''
+    echo crosvm > $out/share/microvm/hypervisor
+    printf '#!/bin/sh\necho asked >> seen; kill -TERM $MAINPID\n' > $out/bin/microvm-shutdown
   '';
 "##
     )
@@ -348,5 +366,62 @@ fn a_runner_without_a_control_socket_is_ended_by_signals() {
     host.start(RUN, &spec).unwrap();
     eventually("the guest runs", || host.printed().contains("GUEST-READY"));
     host.stop(RUN);
+    eventually("nothing is left", || host.rest().is_empty());
+}
+
+#[test]
+fn its_interfaces_and_shares_come_before_it_and_go_after_it() {
+    if is_skipped(PROGRAMS) {
+        return;
+    }
+    let mut host = Host::new();
+    let spec = host.vm("around");
+    let seen = |host: &Host| fs::read_to_string(host.workdir(RUN).join("seen")).unwrap_or_default();
+    for round in 1..=2 {
+        host.start(RUN, &spec).unwrap();
+        eventually("the guest counts", || host.printed().contains("GUEST-TICK"));
+        host.stop(RUN);
+        eventually("nothing is left", || host.rest().is_empty());
+        assert_eq!(
+            seen(&host),
+            "up\nbeside\nrun\ndown\n".repeat(round),
+            "also when sockets of before were there"
+        );
+        fs::write(host.workdir(RUN).join("fs.sock"), "").unwrap();
+    }
+    // Killed, it leaves as little.
+    host.start(RUN, &spec).unwrap();
+    assert_eq!(host.call(HypervisorRequest::Kill { run: RUN }), Ok(Done::Stopped));
+    eventually("nothing is left", || host.rest().is_empty());
+    assert!(seen(&host).ends_with("down\n"), "{}", seen(&host));
+}
+
+#[test]
+fn an_interface_that_cannot_be_made_is_a_failed_start() {
+    if is_skipped(PROGRAMS) {
+        return;
+    }
+    let mut host = Host::new();
+    let spec = host.vm("refused");
+    match host.start(RUN, &spec) {
+        Err(HypervisorError::Start { reason }) => {
+            assert!(reason.contains("tap-up") && reason.contains("no such bridge"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    eventually("nothing is left", || host.rest().is_empty());
+}
+
+#[test]
+fn a_hypervisor_that_is_not_spoken_with_is_asked_by_its_runner() {
+    if is_skipped(PROGRAMS) {
+        return;
+    }
+    let mut host = Host::new();
+    let spec = host.vm("asked");
+    host.start(RUN, &spec).unwrap();
+    eventually("the guest counts", || host.printed().contains("GUEST-TICK"));
+    host.stop(RUN);
+    assert_eq!(fs::read_to_string(host.workdir(RUN).join("seen")).unwrap(), "asked\n");
     eventually("nothing is left", || host.rest().is_empty());
 }

@@ -91,7 +91,10 @@ pub(super) struct Nix {
 
 #[derive(Deserialize)]
 struct Metadata {
-    url: String,
+    url: Option<String>,
+    /// Its name in the future, as nix's sources say.
+    #[serde(rename = "lockedUrl")]
+    locked_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,8 +131,15 @@ impl Nix {
         let metadata: Metadata = serde_json::from_str(&answer).map_err(|error| {
             NixError::new(Failure::Other, format!("nix flake metadata {reference}: {error}"))
         })?;
-        let locked = without_time(&metadata.url);
+        let locked = without_time(&metadata.locked_url.or(metadata.url).unwrap_or_default());
         check_locked(&locked).map_err(|reason| NixError::new(Failure::Other, reason))?;
+        if !says_content(&locked) {
+            let reason = format!(
+                "{reference} has changes that are not committed, and other hosts could not build it: commit them, or name \
+                 the folder by path:, which takes it as it is"
+            );
+            return Err(NixError::new(Failure::Unlocked, reason));
+        }
         Ok(locked)
     }
 
@@ -237,6 +247,12 @@ pub(super) fn check_locked(locked: &str) -> Result<(), String> {
     check_reference("the locked reference", &short)
 }
 
+/// Whether a locked reference says what it refers to, by a revision or a hash. That of a working tree with changes does not.
+fn says_content(locked: &str) -> bool {
+    let is_revision = |part: &str| part.len() >= 40 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    locked.contains("narHash=") || locked.split(['/', '?', '&', '=']).any(is_revision)
+}
+
 /// Rounded for people.
 fn whole(span: Duration) -> Duration {
     let ms = span.as_millis() as u64;
@@ -327,6 +343,16 @@ mod tests {
         );
         assert_eq!(without_time("path:/x?lastModified=1"), "path:/x");
         assert_eq!(without_time("github:a/b/c0ffee"), "github:a/b/c0ffee");
+    }
+
+    #[test]
+    fn a_lock_says_content_by_a_revision_or_a_hash() {
+        let revision = "2c806962a3b17211a0adbce6ad818b7ed5562a89";
+        assert!(says_content(&format!("github:a/b/{revision}")));
+        assert!(says_content(&format!("git+file:///x?ref=main&rev={revision}")));
+        assert!(says_content("path:/x?narHash=sha256-a"));
+        assert!(!says_content("git+file:///x"));
+        assert!(!says_content("github:a/b/main"));
     }
 
     #[test]

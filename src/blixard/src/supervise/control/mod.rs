@@ -89,7 +89,7 @@ pub(super) fn open(plan: &Plan, pid: Pid, line: Option<OwnedFd>, now: u64) -> Bo
     match &plan.control {
         Control::Qmp { listens_at: None } => Box::new(qmp::Qmp::new(line::Line::open(line), now)),
         Control::Qmp { listens_at: Some(path) } => {
-            Box::new(qmp::Qmp::new(line::Line::calling(plan.workdir.join(path), now), now))
+            Box::new(qmp::Qmp::new(line::Line::calling(plan.workdir.join(path), now), now).with_keyboard())
         }
         Control::Signals | Control::Command { .. } | Control::CloudHypervisor { .. } => {
             Box::new(signals::Signals::new(pid))

@@ -49,6 +49,8 @@ pub(super) struct Qmp {
     panicked: bool,
     /// The reason of its SHUTDOWN event.
     shutdown: Option<String>,
+    /// Its guest is asked by its keyboard, too.
+    has_keyboard: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,12 @@ enum What {
     Begin,
     Status,
     Asked(Ask),
+    /// Ctrl, Alt and Delete at once: see [`Qmp::with_keyboard`].
+    Keys,
 }
+
+/// What [`What::Keys`] are, as `send-key` takes them (`qapi/ui.json`).
+const KEYS: &str = r#"{"keys":[{"type":"qcode","data":"ctrl"},{"type":"qcode","data":"alt"},{"type":"qcode","data":"delete"}]}"#;
 
 /// Any line that QEMU says.
 #[derive(Debug, Deserialize)]
@@ -110,11 +117,19 @@ impl Qmp {
             gone_by: None,
             panicked: false,
             shutdown: None,
+            has_keyboard: false,
         };
         // No more than that: see `LAST_WORDS`.
         qmp.send(What::Capabilities, now);
         qmp.send(What::Begin, now);
         qmp
+    }
+
+    /// For runners of microvm.nix, whose guests may listen to their keyboard alone: a power-down is Ctrl-Alt-Del, too, as
+    /// their own `microvm-shutdown` has it. A guest that hears both ends by the first; QEMU does in any case, by `-no-reboot`.
+    pub(super) fn with_keyboard(mut self) -> Self {
+        self.has_keyboard = true;
+        self
     }
 
     fn send(&mut self, what: What, now: u64) {
@@ -125,7 +140,9 @@ impl Qmp {
             What::Asked(Ask::Quit) => "quit",
             What::Asked(Ask::Pause) => "stop",
             What::Begin | What::Asked(Ask::Resume) => "cont",
+            What::Keys => "send-key",
         };
+        let arguments = if what == What::Keys { format!(",\"arguments\":{KEYS}") } else { String::new() };
         self.serial += 1;
         if self.waiting.is_empty() {
             self.overdue_at = now + ANSWER;
@@ -134,7 +151,8 @@ impl Qmp {
         if what == What::Status {
             self.check_at = u64::MAX;
         }
-        self.line.send(format!("{{\"execute\":\"{command}\",\"id\":{}}}\n", self.serial).as_bytes());
+        let line = format!("{{\"execute\":\"{command}\",\"id\":{}{arguments}}}\n", self.serial);
+        self.line.send(line.as_bytes());
     }
 
     fn hear(&mut self, line: &[u8], now: u64, news: &mut Vec<News>) {
@@ -256,6 +274,9 @@ impl Controller for Qmp {
             return Err("QEMU has closed its control line".into());
         }
         self.send(What::Asked(ask), now);
+        if ask == Ask::PowerDown && self.has_keyboard {
+            self.send(What::Keys, now);
+        }
         Ok(())
     }
 

@@ -212,3 +212,22 @@ fn a_socket_may_come_late_and_be_deep() {
     qemu.write_all(b"{\"return\": {}, \"id\": 2}\n").unwrap();
     assert_eq!(qmp.turn(10 * MS), [News::Alive]);
 }
+
+#[test]
+fn a_guest_with_a_keyboard_is_asked_by_it_too() {
+    let mut stage = Stage::running();
+    stage.qmp = stage.qmp.with_keyboard();
+    stage.qmp.ask(Ask::PowerDown, stage.now).unwrap();
+    let heard = stage.heard();
+    let mut lines = heard.lines();
+    expect![[r#"{"execute":"system_powerdown","id":3}"#]].assert_eq(lines.next().unwrap());
+    let keys = lines.next().unwrap();
+    assert!(
+        keys.starts_with(
+            r#"{"execute":"send-key","id":4,"arguments":{"keys":[{"type":"qcode","data":"ctrl"}"#
+        ),
+        "{keys}"
+    );
+    // A QEMU that knows no such keys does not hold against it.
+    assert_eq!(stage.says(r#"{"id": 4, "error": {"class": "GenericError", "desc": "no keyboard"}}"#), []);
+}

@@ -15,7 +15,8 @@ use super::error::CliError;
 use super::output::Output;
 use super::view::{self, Delta};
 use super::{output, source};
-use crate::hypervisor::{microvm_nix, tool};
+use crate::hypervisor::microvm_nix::{self, NixSpec};
+use crate::hypervisor::tool;
 
 pub(super) async fn run(
     args: &Update,
@@ -25,6 +26,8 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let (name, spec) = source::read(&args.source, given, output)?;
     let vm = client.get(name.as_str(), false).await?;
+    let spec = settled(&vm, spec, output).await;
+    client.renew();
     if let Some(expected) = args.generation.filter(|expected| *expected != vm.generation.0) {
         let (expected, actual) = (Generation(expected), vm.generation);
         return Err(RequestError::GenerationConflict { name, expected, actual }.into());
@@ -60,13 +63,40 @@ pub(super) async fn run(
         update.generation = written.generation;
     }
     output.show(&update);
-    if update.changes.is_empty() && vm.artifact.is_some() && vm.spec.payload.starts_with("flake") {
+    if update.changes.is_empty()
+        && vm.artifact.is_some()
+        && vm.spec.payload.starts_with("flake")
+        && tool::find("nix").is_none()
+    {
         output.progress(
             "note: its hosts go on to run what was built first; for another commit of the flake name that commit, as in \
              github:OWNER/REPO/COMMIT#NAME or git+https://…?rev=COMMIT#NAME",
         );
     }
     Ok(())
+}
+
+/// The spec with what its flake is at the moment, if nix is on this machine: the same branch may be another one than before.
+async fn settled(vm: &VmView, new: VmSpec, output: Output) -> VmSpec {
+    let is_flake = matches!(NixSpec::parse(&new.payload), Ok(NixSpec::Flake { locked: None, .. }));
+    if new.hypervisor != "microvm-nix" || !is_flake || tool::find("nix").is_none() {
+        return new;
+    }
+    let (old, pinned, mut settled) = (vm.spec.clone(), vm.artifact.clone(), new.clone());
+    let settle = move || {
+        let options = microvm_nix::Options::of_host()?;
+        microvm_nix::settle(&options, (&old, pinned.as_deref()), &mut settled).map(|()| settled)
+    };
+    let what = match tokio::task::spawn_blocking(settle).await {
+        Ok(Ok(settled)) => return settled,
+        Ok(Err(reason)) => reason,
+        Err(_) => "nix failed".into(),
+    };
+    output.progress(&format!(
+        "what the flake is at the moment is for the first host to find out: {}",
+        what.trim_end()
+    ));
+    new
 }
 
 /// How what microvm.nix builds changes, if that can be told on this machine.

@@ -81,7 +81,7 @@ const BACKEND_KEYS: &[(&str, &[&str])] = &[
             "accel",
         ],
     ),
-    ("microvm-nix", &["flake", "file", "base"]),
+    ("microvm-nix", &["flake", "locked", "file", "base"]),
 ];
 
 const PORTS_USAGE: &str = "as in ports = [\"8080:80\", \"53:53/udp\", { host = 8443, guest = 443 }]";

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use blixard::hypervisor::backend::{Backend, Job};
-use blixard::hypervisor::microvm_nix::{diff_closures, preview};
+use blixard::hypervisor::microvm_nix::{diff_closures, preview, settle};
 use blixard::hypervisor::run_dir::Control;
 use blixard_node::spec::VmSpec;
 
@@ -182,6 +182,42 @@ fn a_change_is_told_before_it_is_made() {
     let mut process = new;
     process.hypervisor = "process".into();
     assert!(told(&process).unwrap_err().contains("not of process"));
+}
+
+#[test]
+fn an_update_takes_what_a_reference_means_now() {
+    if is_skipped(&["nix"]) {
+        return;
+    }
+    let host = Host::new();
+    let flake = host.flake("vms", "web = plain \"microvm-web\" \"one\";");
+    let named = || from(&format!("{flake}#web"));
+    let old = named();
+    let one = host.prepare(&old, None).unwrap();
+    let pinned = one.told().unwrap();
+    let settled = |old: &VmSpec| {
+        let mut new = named();
+        settle(&host.options, (old, Some(&pinned)), &mut new).unwrap();
+        new
+    };
+    assert_eq!(settled(&old), old, "it has not moved");
+    host.flake("vms", "web = plain \"microvm-web\" \"two\";");
+    let new = settled(&old);
+    assert!(new.payload.contains("locked = \"path:/"), "{}", new.payload);
+    assert_eq!(settled(&new), new, "nor since then");
+    let told = preview(&host.options, &web(), (&old, Some(&pinned)), &new).unwrap();
+    let two = host.prepare(&new, None).unwrap();
+    assert!(told.contains(&two.path.display().to_string()), "{told}");
+    assert!(new.payload.contains(&two.locked) && one.path != two.path);
+    // What is settled stays, whatever the reference means by the time that a host builds it.
+    host.flake("vms", "web = plain \"microvm-web\" \"three\";");
+    assert_eq!(Host::with(host.options.clone()).prepare(&new, None).unwrap(), two);
+    let mut gone = from("path:/no/such/folder#web");
+    let before = gone.clone();
+    assert!(
+        settle(&host.options, (&old, None), &mut gone).unwrap_err().starts_with("a flake cannot be fetched")
+    );
+    assert_eq!(gone, before);
 }
 
 #[test]

@@ -212,7 +212,10 @@ fn what_stands_beside_the_file_is_found_from_its_folder() {
     assert_eq!(read("file = 'web.nix'"), Ok(module.clone()));
     assert_eq!(read("file = '''\n{ ... }: { }\n'''"), Ok(module));
     let reference = folder.path().display().to_string();
-    assert_eq!(read("flake = '.#web'"), Ok(NixSpec::Flake { reference, name: Some("web".into()) }));
+    assert_eq!(
+        read("flake = '.#web'"),
+        Ok(NixSpec::Flake { reference, name: Some("web".into()), locked: None })
+    );
     let error = read("file = 'none.nix'").unwrap_err();
     assert_eq!((error.line, error.column), (3, 8));
     assert!(error.message.contains("none.nix cannot be read: No such file"), "{}", error.message);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use blixard_node::hypervisor::ARTIFACT_LEN_MAX;
 
-use super::nix::check_locked;
+use super::spec::check_locked;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]

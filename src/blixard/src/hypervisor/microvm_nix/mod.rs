@@ -33,7 +33,7 @@ use blixard_node::spec::VmName;
 pub use artifact::Artifact;
 pub use failure::{Failure, NixError};
 pub use nix::{Options, PATIENCE};
-pub use preview::{diff_closures, preview};
+pub use preview::{diff_closures, preview, settle};
 pub use spec::{NixSpec, REFERENCE_LEN_MAX};
 pub use units::enabled_units;
 
@@ -113,16 +113,18 @@ impl MicrovmNix {
         }
         let told = |error: NixError| error.reason;
         let (reference, attribute) = match &spec {
-            NixSpec::Flake { reference, name } => {
+            NixSpec::Flake { reference, name, .. } => {
                 (reference.as_str(), name.as_deref().unwrap_or(job.name.as_str()))
             }
             NixSpec::File { base, .. } => {
                 (base.as_deref().unwrap_or(&nix.options.base), wrapper::CONFIGURATION)
             }
         };
-        let locked = match &pinned {
-            Some(pinned) => pinned.locked.clone(),
-            None => nix.lock(reference, until).map_err(told)?,
+        let locked = match (&pinned, &spec) {
+            (Some(Artifact { locked, .. }), _) | (_, NixSpec::Flake { locked: Some(locked), .. }) => {
+                locked.clone()
+            }
+            _ => nix.lock(reference, until).map_err(told)?,
         };
         // What is not locked by the flake itself would differ between hosts; the flake around a file is locked by its text.
         let (flake, lock) = match &spec {

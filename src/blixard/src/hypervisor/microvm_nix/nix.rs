@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use super::failure::{self, Failure, NixError};
-use super::spec::check_reference;
+use super::spec::{check_locked, check_reference};
 use crate::hypervisor::tool;
 
 /// How long a build may take unless the host says otherwise.
@@ -27,9 +27,6 @@ const ANSWER_LEN_MAX: usize = 8 << 20;
 
 /// The most that is kept of what nix says, in bytes; of longer sayings the end.
 const SAID_LEN_MAX: usize = 64 << 10;
-
-/// The longest reference with its lock, in bytes.
-const LOCKED_LEN_MAX: usize = 768;
 
 /// What is passed on of this program's environment: what says where things are, and nothing else.
 const PASSED_ON: &[&str] = &[
@@ -126,8 +123,9 @@ impl Nix {
 
     /// The reference with what locks it (a revision, a hash): the same content on every host.
     pub(super) fn lock(&self, reference: &str, until: Instant) -> Result<String, NixError> {
-        let answer =
-            self.flakes(&["flake", "metadata", "--json", "--no-write-lock-file", reference], until)?;
+        // Otherwise nix takes what a branch was an hour ago for what it is.
+        let fresh = ["flake", "metadata", "--json", "--no-write-lock-file", "--refresh", reference];
+        let answer = self.flakes(&fresh, until)?;
         let metadata: Metadata = serde_json::from_str(&answer).map_err(|error| {
             NixError::new(Failure::Other, format!("nix flake metadata {reference}: {error}"))
         })?;
@@ -232,19 +230,6 @@ impl Nix {
             .stderr(Stdio::piped());
         command
     }
-}
-
-/// Refuses a lock that is not one of those that this program makes: it may come from another host.
-pub(super) fn check_locked(locked: &str) -> Result<(), String> {
-    if locked.len() > LOCKED_LEN_MAX {
-        let len = locked.len();
-        return Err(format!(
-            "the flake's locked reference has {len} bytes: at most {LOCKED_LEN_MAX} are stored"
-        ));
-    }
-    // Its length was checked before it was locked.
-    let short: String = locked.chars().take(super::REFERENCE_LEN_MAX).collect();
-    check_reference("the locked reference", &short)
 }
 
 /// Whether a locked reference says what it refers to, by a revision or a hash. That of a working tree with changes does not.

@@ -3,12 +3,12 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blixard_node::spec::{VmName, VmSpec};
 
 use super::nix::{Nix, Options};
-use super::{DIFF_PATIENCE, Job, MicrovmNix};
+use super::{Artifact, DIFF_PATIENCE, Job, MicrovmNix, NixSpec};
 
 /// How the closures of two store paths differ, a line a package as `nix store diff-closures` tells it; empty when no package
 /// comes, goes, or changes its version. Both must be in the store.
@@ -18,6 +18,40 @@ use super::{DIFF_PATIENCE, Job, MicrovmNix};
 pub fn diff_closures(options: &Options, old: &Path, new: &Path) -> Result<String, String> {
     let nix = Nix { options: options.clone() };
     nix.diff(old, new, Instant::now() + DIFF_PATIENCE).map_err(|error| error.reason)
+}
+
+/// How long it may take to find out what a flake's reference means now.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settles what the flake of `new` is at the moment (`locked`), so that an update runs what was looked at, also when it
+/// names the same branch as before. When that is what the VM was made of all along, by its old spec or by what it is pinned
+/// to, `new` names it as the old spec does: nothing changes. Specs of other kinds, and those that are settled already, are
+/// left alone. Needs nix.
+///
+/// # Errors
+/// Why it cannot be found out; `new` is as it was.
+pub fn settle(
+    options: &Options,
+    (old, pinned): (&VmSpec, Option<&str>),
+    new: &mut VmSpec,
+) -> Result<(), String> {
+    if new.hypervisor != "microvm-nix" {
+        return Ok(());
+    }
+    let NixSpec::Flake { reference, name, locked: None } = NixSpec::parse(&new.payload)? else {
+        return Ok(());
+    };
+    let nix = Nix { options: options.clone() };
+    let now = nix.lock(&reference, Instant::now() + SETTLE_PATIENCE).map_err(|error| error.reason)?;
+    let (before, same) = match NixSpec::parse(&old.payload) {
+        Ok(NixSpec::Flake { reference: of, locked, .. }) => (locked, of == reference),
+        _ => (None, false),
+    };
+    let pinned = pinned.and_then(|pinned| Artifact::parse(pinned).ok()).map(|pinned| pinned.locked);
+    let is_same = same && before.as_ref().or(pinned.as_ref()) == Some(&now);
+    let locked = if is_same { before } else { Some(now) };
+    new.payload = NixSpec::Flake { reference, name, locked }.payload();
+    Ok(())
 }
 
 /// What `blixard vm update` would change of a VM of `microvm-nix`, for people: builds `old` (what it is `pinned` to) and `new`

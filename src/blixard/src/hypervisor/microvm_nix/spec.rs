@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// The longest flake reference, in bytes: with its lock and a store path it still fits the name of what was built.
 pub const REFERENCE_LEN_MAX: usize = 512;
 
+/// The longest reference with its lock, in bytes.
+const LOCKED_LEN_MAX: usize = 768;
+
 /// How references begin that mean the same on every host.
 const SCHEMES: &[&str] = &[
     "github:",
@@ -36,6 +39,8 @@ pub enum NixSpec {
         reference: String,
         /// The configuration; none for the one that is named as the VM.
         name: Option<String>,
+        /// The reference with a revision or a hash, when who wrote the spec has settled it; otherwise the first host does.
+        locked: Option<String>,
     },
     /// From a NixOS module.
     File {
@@ -50,6 +55,7 @@ pub enum NixSpec {
 #[serde(deny_unknown_fields)]
 struct Form {
     flake: Option<String>,
+    locked: Option<String>,
     file: Option<String>,
     base: Option<String>,
 }
@@ -63,33 +69,35 @@ impl NixSpec {
     pub fn parse(payload: &str) -> Result<Self, String> {
         let form: Form = toml::from_str(payload).map_err(|error| error.to_string())?;
         match form {
-            Form { flake: Some(flake), file: None, base: None } => {
-                let (reference, name) = match flake.split_once('#') {
-                    Some((reference, name)) => (reference, Some(name)),
-                    None => (flake.as_str(), None),
-                };
-                check_reference("flake", reference)?;
-                name.map_or(Ok(()), check_name)?;
-                Ok(Self::Flake { reference: reference.into(), name: name.map(String::from) })
-            }
-            Form { flake: None, file: Some(text), base } => {
-                if text.trim().is_empty() || text.contains('\0') {
-                    return Err("file is empty or holds a NUL byte: it is the text of a NixOS module".into());
-                }
-                if let Some(base) = &base {
-                    check_reference("base", base)?;
-                }
-                Ok(Self::File { text, base })
-            }
+            Form { flake: Some(_), file: Some(_), .. } => Err("give either flake or file, not both".into()),
             Form { flake: Some(_), base: Some(_), .. } => {
                 Err("base goes with file: a flake brings its own inputs".into())
             }
-            Form { flake: Some(_), file: Some(_), .. } => Err("give either flake or file, not both".into()),
-            Form { flake: None, file: None, .. } => Err(
+            Form { flake: Some(flake), locked, .. } => Self::flake(&flake, locked),
+            Form { locked: Some(_), .. } => Err("locked goes with flake".into()),
+            Form { file: Some(text), base, .. } => {
+                if text.trim().is_empty() || text.contains('\0') {
+                    return Err("file is empty or holds a NUL byte: it is the text of a NixOS module".into());
+                }
+                base.as_deref().map_or(Ok(()), |base| check_reference("base", base))?;
+                Ok(Self::File { text, base })
+            }
+            Form { .. } => Err(
                 "flake is missing: name one, as in flake = \"github:me/vms#web\", or give a module as file"
                     .into(),
             ),
         }
+    }
+
+    fn flake(flake: &str, locked: Option<String>) -> Result<Self, String> {
+        let (reference, name) = match flake.split_once('#') {
+            Some((reference, name)) => (reference, Some(name)),
+            None => (flake, None),
+        };
+        check_reference("flake", reference)?;
+        name.map_or(Ok(()), check_name)?;
+        locked.as_deref().map_or(Ok(()), check_locked)?;
+        Ok(Self::Flake { reference: reference.into(), name: name.map(String::from), locked })
     }
 
     /// The payload for a flake's reference, as `blixard vm create --flake` gives it. [`NixSpec::parse`] says whether it can
@@ -103,6 +111,21 @@ impl NixSpec {
     #[must_use]
     pub fn for_file(text: &str) -> String {
         payload("file", text)
+    }
+
+    /// The payload of this spec.
+    #[must_use]
+    pub fn payload(&self) -> String {
+        let pairs = match self {
+            Self::Flake { reference, name, locked } => {
+                let name = name.as_ref().map(|name| format!("#{name}")).unwrap_or_default();
+                vec![("flake", Some(format!("{reference}{name}"))), ("locked", locked.clone())]
+            }
+            Self::File { text, base } => vec![("file", Some(text.clone())), ("base", base.clone())],
+        };
+        let pairs =
+            pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), toml::Value::from(value?))));
+        toml::Table::from_iter(pairs).to_string()
     }
 
     /// A reference relative to `folder`, such as `.#web`, `./vms`, or `path:../vms#web`, made absolute; all others as they
@@ -133,6 +156,19 @@ impl NixSpec {
 
 fn payload(key: &str, value: &str) -> String {
     toml::Table::from_iter([(key.to_owned(), toml::Value::from(value))]).to_string()
+}
+
+/// Refuses a lock that is not one of those that this program makes: it may come from another host.
+pub(super) fn check_locked(locked: &str) -> Result<(), String> {
+    if locked.len() > LOCKED_LEN_MAX {
+        let len = locked.len();
+        return Err(format!(
+            "the flake's locked reference has {len} bytes: at most {LOCKED_LEN_MAX} are stored"
+        ));
+    }
+    // Its length was checked before it was locked.
+    let short: String = locked.chars().take(REFERENCE_LEN_MAX).collect();
+    check_reference("locked", &short)
 }
 
 /// Refuses what hosts would read differently, and what is no reference at all.
@@ -188,9 +224,12 @@ mod tests {
     fn payloads() {
         check(
             "flake = 'github:me/vms?dir=hosts#web'",
-            expect![[r#"Flake { reference: "github:me/vms?dir=hosts", name: Some("web") }"#]],
+            expect![[r#"Flake { reference: "github:me/vms?dir=hosts", name: Some("web"), locked: None }"#]],
         );
-        check("flake = '/srv/vms'", expect![[r#"Flake { reference: "/srv/vms", name: None }"#]]);
+        check(
+            "flake = '/srv/vms'",
+            expect![[r#"Flake { reference: "/srv/vms", name: None, locked: None }"#]],
+        );
         check("file = '{ }'", expect![[r#"File { text: "{ }", base: None }"#]]);
         check(
             "file = '{ }'\nbase = 'path:/srv/base'",
@@ -212,6 +251,8 @@ mod tests {
             ("flake = 'git+https://me:token@example.org/vms'", "flake holds a password"),
             ("flake = 'github:a/b'\nfile = '{ }'", "either flake or file"),
             ("flake = 'github:a/b'\nbase = 'github:c/d'", "base goes with file"),
+            ("flake = 'github:a/b'\nlocked = '--impure'", "locked \"--impure\" is not absolute"),
+            ("file = '{ }'\nlocked = 'github:a/b/c'", "locked goes with flake"),
             ("file = ' '", "file is empty"),
             ("file = '{ }'\nbase = '.'", "base \".\" is not absolute"),
             ("flaek = 'github:a/b'", "unknown field `flaek`"),
@@ -228,9 +269,13 @@ mod tests {
     fn what_is_written_is_read_back() {
         let text = "{ pkgs, ... }:\n{\n  x = ''\n    a '''quoted''' \"b\" \\n $''{c}\n  '';\n}\n";
         let file = NixSpec::File { text: text.into(), base: None };
-        assert_eq!(NixSpec::parse(&NixSpec::for_file(text)), Ok(file));
-        let flake = NixSpec::Flake { reference: "github:me/vms".into(), name: Some("web".into()) };
+        assert_eq!(NixSpec::parse(&NixSpec::for_file(text)).as_ref(), Ok(&file));
+        assert_eq!(NixSpec::parse(&file.payload()), Ok(file));
+        let (reference, name) = ("github:me/vms".into(), Some("web".into()));
+        let flake = NixSpec::Flake { reference, name, locked: None };
         assert_eq!(NixSpec::parse(&NixSpec::for_flake("github:me/vms#web")), Ok(flake));
+        let locked = "flake = \"github:me/vms#web\"\nlocked = \"github:me/vms/8f3c?narHash=a\"\n";
+        assert_eq!(NixSpec::parse(locked).unwrap().payload(), locked);
     }
 
     #[test]

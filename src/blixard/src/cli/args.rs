@@ -12,6 +12,7 @@ use super::output::Format;
 
 /// What every client command takes.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of all client commands")]
 pub(super) struct ClientArgs {
     /// A member to ask; repeat it to name more, which are tried in turn
     #[arg(

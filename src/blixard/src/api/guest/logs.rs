@@ -271,8 +271,10 @@ impl Follower {
     async fn turn_to(&mut self, vm: &VmView, to: &Sender) -> Option<Source> {
         let host = host_of(vm);
         if self.host.is_some() && self.host != host {
-            // Lines were counted from the end once. Another host's output is new as a whole, but for that of an earlier stay.
-            self.request.lines = None;
+            // Lines are counted from the end once. Another host's output is new as a whole, but for that of an earlier stay.
+            if !self.request.after.is_empty() {
+                self.request.lines = None;
+            }
             self.request.epoch = vm.assigned.map(|(_, epoch)| epoch.0);
             if let Some(host) = host {
                 tell(&format!("moved to node {}", host.0), to).await;

@@ -15,6 +15,7 @@ mod socket;
 #[cfg(not(madsim))]
 mod tail;
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,11 +130,13 @@ fn passed_on(status: Status, name: &VmName, node: NodeId) -> Status {
     if blixard_proto::error::error_detail(&status).is_some() || status.code() == tonic::Code::Unimplemented {
         return status;
     }
-    GuestError::HostUnreachable { name: name.clone(), node, reason: status.message().to_owned() }.status()
+    // "http2 error" says little; what is inside of it says that the host did not answer.
+    let reason = status.source().map_or_else(|| status.message().to_owned(), innermost);
+    GuestError::HostUnreachable { name: name.clone(), node, reason }.status()
 }
 
 /// The innermost words: those around it only say that there was an error.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

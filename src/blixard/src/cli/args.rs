@@ -213,7 +213,7 @@ meanwhile is told on standard error. -f goes on through restarts and moves to ot
 
 const CONSOLE_HELP: &str = "\
 On a terminal every key goes to the guest, Ctrl-C too, but for the one that detaches. Otherwise standard input is sent as it is; when it \
-ends, what the guest still says is printed until it is silent for --linger. Detaching leaves the VM running.";
+ends, what the guest still says is printed until it is silent for --linger, at most for --timeout. Detaching leaves the VM running.";
 
 /// One VM.
 #[derive(Args, Clone, Debug)]

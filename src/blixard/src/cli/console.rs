@@ -56,7 +56,10 @@ pub(super) async fn run(args: &Console, client: &mut Client, output: Output) -> 
         };
         output.progress(&format!("attached to {name}; {how}\r"));
     }
-    let ended = Session { sender: Some(sender), stream, escape, linger: args.linger }.run().await;
+    client.renew();
+    let session =
+        Session { sender: Some(sender), stream, escape, linger: args.linger, linger_max: client.time_left() };
+    let ended = session.run().await;
     drop(raw);
     match ended {
         Ok(End::Detached) => output.progress(&format!("\ndetached from {name}; it runs on")),
@@ -96,6 +99,8 @@ struct Session {
     stream: Streaming<ConsoleOutput>,
     escape: Escape,
     linger: Duration,
+    /// For a guest that is never silent.
+    linger_max: Duration,
 }
 
 impl Session {
@@ -103,10 +108,14 @@ impl Session {
         let mut keys = read_input();
         let mut signals = Signals::new()?;
         let mut heard = Instant::now();
+        let mut ended = heard;
         loop {
             tokio::select! {
                 biased;
                 () = signals.next() => return Ok(End::Signal),
+                () = sleep_until((heard + self.linger).min(ended + self.linger_max)), if self.sender.is_none() => {
+                    return Ok(End::Silent);
+                }
                 said = self.stream.message() => match said? {
                     Some(ConsoleOutput { data }) => {
                         heard = Instant::now();
@@ -116,7 +125,6 @@ impl Session {
                     }
                     None => return Ok(End::Closed),
                 },
-                () = sleep_until(heard + self.linger), if self.sender.is_none() => return Ok(End::Silent),
                 typed = keys.recv(), if self.sender.is_some() => match typed {
                     Some(typed) => {
                         if !self.send(&typed).await {
@@ -127,6 +135,7 @@ impl Session {
                     None => {
                         self.sender = None;
                         heard = Instant::now();
+                        ended = heard;
                     }
                 },
             }

@@ -1,0 +1,75 @@
+//! The same with daemons and supervisors as they ship: each a process of its own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+/// A daemon, killed with its VMs when dropped.
+struct Daemon {
+    child: Child,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start(id: u64, through: Option<&Self>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blixard"));
+        command.args(["node", "--log", "warn", "--memory", "1024", "--vcpus", "4"]).env_clear();
+        command.args(["--id", &id.to_string(), "--bind", &free.to_string()]);
+        command.args(["--label", &format!("host={id}"), "--data-dir"]).arg(folder.path().join("data"));
+        if let Some(peer) = through {
+            command.args(["--peer", &peer.address]);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        Self { child, address: free.to_string(), folder }
+    }
+
+    fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blixard"));
+        command.args(args.split_whitespace()).env_clear().env("BLIXARD_SERVER", &self.address);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn ok(&self, args: &str) -> String {
+        let output = self.command(args).output().unwrap();
+        assert!(output.status.success(), "{args}: {}", said(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_shell_that_runs_as_a_vm_is_spoken_to_from_another_host() {
+    let first = Daemon::start(1, None);
+    until("it leads", || first.command("cluster status").output().unwrap().status.success());
+    let second = Daemon::start(2, Some(&first));
+    until("both are members", || {
+        first.ok("cluster status --format json").matches("\"address\"").count() == 2
+    });
+    let text = "memory = 64\nrestart = 'never'\n[requires]\nhost = '2'\n[process]\ncommand = ['sh']\n";
+    fs::write(first.folder.path().join("sh.toml"), text).unwrap();
+    first.ok("vm create sh --config sh.toml");
+    first.ok("vm start sh");
+    let mut console = Running::start(first.command("vm console sh --linger 1h").stdin(Stdio::piped()));
+    let mut tell = |text: &str| console.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    tell("echo $((6 * 7))\n");
+    until("it answers", || first.ok("vm logs sh") == "42\n");
+    assert_eq!(second.ok("vm logs sh -n 1"), "42\n");
+    tell("echo bye; exit 0\n");
+    console.until_out("42\nbye\n");
+    assert_eq!(console.exit(), Some(0));
+    assert!(console.err().contains("the console of sh was closed"), "{}", console.err());
+    until("it has ended", || first.ok("vm status sh").contains("sh: exited"));
+    assert_eq!(first.ok("vm logs sh"), "42\nbye\n");
+    first.ok("vm delete sh");
+}

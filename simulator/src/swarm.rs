@@ -192,6 +192,23 @@ impl Draw {
             guest_powers_off: self.chance(2, 50),
             supervisor_dies: self.chance(2, 50),
             lifetime: self.millis(100, 60_000),
+            never_ready: self.chance(10, 200),
+            stop_unsupported: self.chance(5, 100),
+            guest_wedges: self.chance(5, 100),
+            control_stolen: self.chance(5, 100),
+            crash_as_reset: self.chance(2, 20),
+            exit_only_eof: self.chance(2, 20),
+            stale_socket: self.chance(2, 20),
+            stale_socket_for: self.millis(50, 10_000),
+            pid_reused: self.chance(2, 20),
+            pid_reused_for: self.millis(1_000, 120_000),
+            prepare_times_out: self.chance(10, 200),
+            prepare_locks: self.chance(10, 200),
+            no_space: self.chance(10, 200),
+            no_space_for: self.millis(500, 30_000),
+            purge_fails: self.chance(2, 50),
+            builds: self.chance(1, 4),
+            builds_differ: self.chance(2, 50),
         }
     }
 

@@ -8,7 +8,7 @@ use blixard_sim::scenario::{Outcome, Scenario};
 use blixard_sim::world::{self, Sabotage};
 
 /// Scenario, seed, and what went wrong there.
-const FOUND: [(&str, u64, &str); 20] = [
+const FOUND: [(&str, u64, &str); 21] = [
     ("hypervisor", 16, "two leaders in a term: the commit index of a membership change was not durable"),
     ("hypervisor", 41, "the same"),
     ("everything", 50, "the same"),
@@ -26,6 +26,7 @@ const FOUND: [(&str, u64, &str); 20] = [
     ("everything", 10_530, "a stop waited for a preparation whose completion was lost"),
     ("hypervisor", 23, "the simulator: a pause of a dead process never ended"),
     ("everything", 29, "the same"),
+    ("hypervisor", 21, "a stop that the hypervisor has no way to carry out was asked for again for ever"),
     ("hypervisor", 145, "did not recover; held since the agent asks before it speaks"),
     ("everything", 57, "did not recover; held since the commit index is durable"),
     ("churn", 10_520, "the simulator: a removed member lost its disk while it still voted"),

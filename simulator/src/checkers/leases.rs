@@ -67,7 +67,9 @@ impl Leases {
                 self.frozen.remove(&host);
                 Ok(())
             }
-            Fact::RunStarted { .. } | Fact::RunEnded { .. } | Fact::Purged { .. } => Ok(()),
+            Fact::RunStarted { .. } | Fact::RunEnded { .. } | Fact::Executes { .. } | Fact::Purged { .. } => {
+                Ok(())
+            }
         }
     }
 }

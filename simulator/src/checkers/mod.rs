@@ -3,6 +3,7 @@
 //! They are fed as things happen, and each feeding costs no more than what has changed. The first violation stays.
 
 mod applied;
+mod artifacts;
 mod capacity;
 mod convergence;
 mod durability;
@@ -50,6 +51,7 @@ pub struct Checkers {
     capacity: capacity::Capacity,
     leases: leases::Leases,
     volumes: volumes::Volumes,
+    artifacts: artifacts::Artifacts,
     histories: BTreeMap<VmName, Vec<Timed<VmOp>>>,
     compared: u64,
     /// What each node's consensus looked like at the last look.
@@ -88,6 +90,7 @@ impl Checkers {
             capacity: capacity::Capacity::default(),
             leases: leases::Leases::new(kill_grace),
             volumes: volumes::Volumes::default(),
+            artifacts: artifacts::Artifacts::default(),
             histories: BTreeMap::new(),
             compared: 0,
             logs: BTreeMap::new(),
@@ -177,6 +180,9 @@ impl Checkers {
         if let Some((vm, deletion)) = effect.deleted {
             self.volumes.deleted(vm, deletion);
         }
+        if let Some(vm) = effect.updated {
+            self.artifacts.updated(vm);
+        }
         let Some(host) = effect.lost else { return Ok(()) };
         self.volumes.lost(host);
         leases::given_up(host, revision, at, &self.single_run)
@@ -195,6 +201,8 @@ impl Checkers {
             let result = self.leases.take(truth.host, &truth.fact);
             self.note(truth.at, result);
             let result = self.volumes.take(truth, self.replay.unseen() > 0);
+            self.note(truth.at, result);
+            let result = self.artifacts.take(truth, self.replay.unseen() > 0);
             self.note(truth.at, result);
             if matches!(truth.fact, Fact::RunStarted { .. } | Fact::RunEnded { .. }) {
                 let result = self.capacity.take(truth);

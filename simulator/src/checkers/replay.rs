@@ -92,6 +92,8 @@ pub(super) struct Effect {
     pub(super) lost: Option<NodeId>,
     /// A VM was deleted.
     pub(super) deleted: Option<(VmId, Deletion)>,
+    /// A VM was given another spec.
+    pub(super) updated: Option<VmId>,
 }
 
 impl Replay {
@@ -129,7 +131,9 @@ impl Replay {
         let Some(state) = &mut self.state else { return Ok(Effect::default()) };
         let names = names_in(state, command);
         let doomed = doomed(state, command);
+        let before = updating(state, command);
         state.apply(revision, command);
+        let updated = before.filter(|before| updating(state, command) != Some(*before)).map(|(vm, _)| vm);
         let deleted = doomed.and_then(|vm| deletion(state, &vm, command));
         self.hash = state.hash();
         if self.hash != state_hash {
@@ -150,7 +154,7 @@ impl Replay {
             Action::LoseHost { node } => Some(node),
             _ => None,
         };
-        Ok(Effect { lost, deleted })
+        Ok(Effect { lost, deleted, updated })
     }
 
     /// Starts over from `node`'s state: what happened in between was not seen.
@@ -257,6 +261,16 @@ impl Replay {
 fn version_at(versions: &[Version], revision: Revision) -> Option<Facts> {
     // Most looks are at the newest state.
     versions.iter().rev().find(|version| version.revision <= revision)?.facts
+}
+
+/// The VM that a command may give another spec, with its generation.
+fn updating(state: &State, command: &Command) -> Option<(VmId, Generation)> {
+    match &command.action {
+        Action::Client { write: Write::UpdateVm { name, .. }, .. } => {
+            state.vms.get(name).map(|vm| (vm.id, vm.generation))
+        }
+        _ => None,
+    }
 }
 
 /// The VM that a command may delete, as it was before.

@@ -49,6 +49,44 @@ pub struct HypervisorFaults {
     pub supervisor_dies: Chance,
     /// When, counted from the start, the three above happen.
     pub lifetime: Spread,
+    /// Starts whose guest lives but never gets ready: listed as starting, until it is killed.
+    pub never_ready: Chance,
+    /// Per run: its hypervisor has no way to ask a guest to power off, and says so.
+    pub stop_unsupported: Chance,
+    /// Per run: the guest hangs within `lifetime`; it lives and hears nothing.
+    pub guest_wedges: Chance,
+    /// Per run: somebody else starts the VM a second time within `lifetime`, which fails on the disk's lock and takes the
+    /// first one's control path; that one lives and hears nothing.
+    pub control_stolen: Chance,
+    /// Crashes that are told as a power-off: the guest was reset, and the hypervisor's exit status is 0.
+    pub crash_as_reset: Chance,
+    /// Ends of guests of which only the closed socket is seen; told as a crash.
+    pub exit_only_eof: Chance,
+    /// Runs that end in the agent's absence, or by a reboot, and leave a socket: they stay listed for
+    /// `stale_socket_for` once the next agent is there.
+    pub stale_socket: Chance,
+    /// How long.
+    pub stale_socket_for: Spread,
+    /// Runs that end in the agent's absence and whose process id is another process's by the time the next agent
+    /// looks: they stay listed for `pid_reused_for`.
+    pub pid_reused: Chance,
+    /// How long.
+    pub pid_reused_for: Spread,
+    /// Builds that are ended because they take too long, `prepare_slow_by` longer than others.
+    pub prepare_times_out: Chance,
+    /// Builds that take `prepare_slow_by` longer and hold the store's lock: all later ones of the host wait for them.
+    pub prepare_locks: Chance,
+    /// Builds that find the disk full: nothing is built, no run begins, and no end is written down for
+    /// `no_space_for`.
+    pub no_space: Chance,
+    /// How long.
+    pub no_space_for: Spread,
+    /// Purges that fail; nothing is removed.
+    pub purge_fails: Chance,
+    /// VMs that are built and named by what was built. No fault.
+    pub builds: Chance,
+    /// Builds of such VMs that come out otherwise than on other hosts.
+    pub builds_differ: Chance,
     /// Planted: deadlines are not enforced.
     pub ignores_deadlines: bool,
 }
@@ -79,6 +117,23 @@ impl Default for HypervisorFaults {
             guest_powers_off: Chance::NEVER,
             supervisor_dies: Chance::NEVER,
             lifetime: Spread::millis(100, 60_000),
+            never_ready: Chance::NEVER,
+            stop_unsupported: Chance::NEVER,
+            guest_wedges: Chance::NEVER,
+            control_stolen: Chance::NEVER,
+            crash_as_reset: Chance::NEVER,
+            exit_only_eof: Chance::NEVER,
+            stale_socket: Chance::NEVER,
+            stale_socket_for: Spread::millis(100, 5_000),
+            pid_reused: Chance::NEVER,
+            pid_reused_for: Spread::millis(5_000, 120_000),
+            prepare_times_out: Chance::NEVER,
+            prepare_locks: Chance::NEVER,
+            no_space: Chance::NEVER,
+            no_space_for: Spread::millis(1_000, 20_000),
+            purge_fails: Chance::NEVER,
+            builds: Chance::NEVER,
+            builds_differ: Chance::NEVER,
             ignores_deadlines: false,
         }
     }

@@ -51,16 +51,17 @@ impl blixard_runtime::Hypervisor for HypervisorHandle {
 pub struct HostHypervisor(Rc<RefCell<SimHypervisor>>);
 
 impl HostHypervisor {
-    /// An idle hypervisor on `host`. `kill_grace` is the cluster's setting, counted on the host's clock.
+    /// An idle hypervisor on `host`. `kill_grace` is the cluster's setting, counted on the host's clock. The second stream is for the
+    /// rarer faults.
     #[must_use]
     pub fn new(
         host: NodeId,
         clock: Rc<dyn HostClock>,
         faults: HypervisorFaults,
         kill_grace: Duration,
-        rng: Rng,
+        rngs: [Rng; 2],
     ) -> Self {
-        Self(Rc::new(RefCell::new(SimHypervisor::new(host, clock, faults, kill_grace, rng))))
+        Self(Rc::new(RefCell::new(SimHypervisor::new(host, clock, faults, kill_grace, rngs))))
     }
 
     /// A new process of the daemon takes over. Operations that earlier processes began go on, but nobody hears how

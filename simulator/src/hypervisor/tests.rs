@@ -1,5 +1,7 @@
 //! What the simulated hypervisor promises, fault by fault. Times in milliseconds.
 
+mod rare;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -67,12 +69,31 @@ fn run(epoch: u64) -> Run {
     Run { vm: VmId(7), epoch: Epoch(epoch) }
 }
 
+fn spec() -> Arc<VmSpec> {
+    Arc::new(VmSpec {
+        resources: Resources { vcpus: 1, memory_mib: 64 },
+        requires: Labels::new(),
+        restart: Default::default(),
+        failover: Default::default(),
+        local_volume: false,
+        hypervisor: "sim".into(),
+        payload: String::new(),
+        ports: Vec::new(),
+    })
+}
+
 impl Host {
     fn new(faults: HypervisorFaults) -> Self {
         let clock = Rc::new(TestClock { now: Cell::new(0), ahead: Cell::new(0), rate: Cell::new(1_000) });
-        let hypervisor = HostHypervisor::new(HOST, clock.clone(), faults, GRACE, Rng::new(1, 0));
+        let rngs = [Rng::new(1, 0), Rng::new(1, 1)];
+        let hypervisor = HostHypervisor::new(HOST, clock.clone(), plain(), GRACE, rngs);
         let handle = hypervisor.attach();
-        Self { clock, hypervisor, handle, next_op: 1, truth: Vec::new(), heard: Vec::new() }
+        let mut host = Self { clock, hypervisor, handle, next_op: 1, truth: Vec::new(), heard: Vec::new() };
+        host.prepare(None);
+        host.go(10).heard.clear();
+        host.clock.now.set(0);
+        host.hypervisor.set_faults(faults);
+        host
     }
 
     /// Lets time pass up to `until`, event by event.
@@ -96,18 +117,14 @@ impl Host {
         op
     }
 
+    fn prepare(&mut self, artifact: Option<&str>) -> OpId {
+        let (name, spec) = (VmName::new("a").expect("a name"), spec());
+        let artifact = artifact.map(str::to_owned);
+        self.submit(HypervisorRequest::Prepare { run: run(1), name, spec, artifact })
+    }
+
     fn start(&mut self, epoch: u64, deadline: u64) -> OpId {
-        let spec = VmSpec {
-            resources: Resources { vcpus: 1, memory_mib: 64 },
-            requires: Labels::new(),
-            restart: Default::default(),
-            failover: Default::default(),
-            local_volume: false,
-            hypervisor: "sim".into(),
-            payload: String::new(),
-            ports: Vec::new(),
-        };
-        let (name, spec) = (VmName::new("a").expect("a name"), Arc::new(spec));
+        let (name, spec) = (VmName::new("a").expect("a name"), spec());
         self.submit(HypervisorRequest::Start {
             run: run(epoch),
             name,

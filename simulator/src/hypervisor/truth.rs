@@ -39,6 +39,13 @@ pub enum Fact {
         /// Its deadline as last extended.
         deadline: Time,
     },
+    /// What the run that starts next executes: a VM of a kind that is built.
+    Executes {
+        /// Which run.
+        run: Run,
+        /// What was built, as a hash of its name.
+        artifact: u64,
+    },
     /// What the VM kept on this host was removed for good.
     Purged {
         /// The assignment it was asked under.

@@ -238,6 +238,45 @@ section! {
         supervisor_dies: Chance = Chance::NEVER,
         /// When, counted from the start, the three above happen.
         lifetime: Spread = Spread::millis(100, 60_000),
+        /// How often a guest lives but never gets ready after a start: it is listed as starting until it is killed.
+        never_ready: Chance = Chance::NEVER,
+        /// How often, per run, the hypervisor has no way to ask its guest to power off, and says so.
+        stop_unsupported: Chance = Chance::NEVER,
+        /// How often, per run, the guest hangs within `lifetime`: it lives on and hears nothing.
+        guest_wedges: Chance = Chance::NEVER,
+        /// How often, per run, somebody starts the VM a second time within `lifetime`: that fails on the disk's lock and takes the
+        /// first one's control path, which lives on and hears nothing.
+        control_stolen: Chance = Chance::NEVER,
+        /// How often a guest's crash is told as a power-off, being a reset with exit status 0.
+        crash_as_reset: Chance = Chance::NEVER,
+        /// How often, of a guest's own end, only the closed socket is seen; it is told as a crash.
+        exit_only_eof: Chance = Chance::NEVER,
+        /// How often a run that ended in the agent's absence, or by a reboot, leaves a socket by which the next agent takes
+        /// it for alive.
+        stale_socket: Chance = Chance::NEVER,
+        /// For how long it does.
+        stale_socket_for: Spread = Spread::millis(100, 5_000),
+        /// How often the process id of a run that ended in the agent's absence is another process's by then, so that the
+        /// next agent takes it for alive.
+        pid_reused: Chance = Chance::NEVER,
+        /// For how long it does.
+        pid_reused_for: Spread = Spread::millis(5_000, 120_000),
+        /// How often a preparation is ended after `prepare_slow_by` because it takes too long.
+        prepare_times_out: Chance = Chance::NEVER,
+        /// How often a preparation takes `prepare_slow_by` longer and holds a lock that all later ones on its host wait
+        /// for.
+        prepare_locks: Chance = Chance::NEVER,
+        /// How often a preparation finds the disk for builds, volumes and records full: until there is space again nothing
+        /// is prepared or started, and no exit is written down for the next agent.
+        no_space: Chance = Chance::NEVER,
+        /// For how long it is full.
+        no_space_for: Spread = Spread::millis(1_000, 20_000),
+        /// How often removing what is kept for a deleted VM fails.
+        purge_fails: Chance = Chance::NEVER,
+        /// How many of the VMs are built and named by what was built, which all their hosts have to agree on.
+        builds: Chance = Chance::NEVER,
+        /// How often a host builds something else for such a VM than the others.
+        builds_differ: Chance = Chance::NEVER,
     }
 }
 

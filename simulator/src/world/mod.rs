@@ -48,6 +48,7 @@ mod streams {
     pub(super) const SWARM: u64 = 7;
     pub(super) const CLUSTER: u64 = 8;
     pub(super) const HYPERVISORS: u64 = 0x100;
+    pub(super) const HYPERVISORS_ODD: u64 = 0x180;
     pub(super) const NODES: u64 = 0x200;
     pub(super) const FAULTS: u64 = 0x1_000;
     pub(super) const CLIENTS: u64 = 0x10_000;

@@ -108,13 +108,13 @@ impl<'s> World<'s> {
     }
 
     pub(super) fn new_hypervisor(&self, host: usize, node: NodeId, clock: &SimClock) -> HostHypervisor {
-        let stream = streams::HYPERVISORS + host as u64 + 0x10_0000 * node.0;
+        let stream = |first: u64| Rng::new(self.seed, first + host as u64 + 0x10_0000 * node.0);
         HostHypervisor::new(
             node,
             Rc::new(clock.clone()),
             hypervisor_faults(&self.scenario, self.sabotage),
             self.scenario.cluster.kill_grace,
-            Rng::new(self.seed, stream),
+            [stream(streams::HYPERVISORS), stream(streams::HYPERVISORS_ODD)],
         )
     }
 
@@ -271,6 +271,23 @@ fn hypervisor_faults(scenario: &Scenario, sabotage: Sabotage) -> HypervisorFault
         guest_powers_off: section.guest_powers_off,
         supervisor_dies: section.supervisor_dies,
         lifetime: section.lifetime,
+        never_ready: section.never_ready,
+        stop_unsupported: section.stop_unsupported,
+        guest_wedges: section.guest_wedges,
+        control_stolen: section.control_stolen,
+        crash_as_reset: section.crash_as_reset,
+        exit_only_eof: section.exit_only_eof,
+        stale_socket: section.stale_socket,
+        stale_socket_for: section.stale_socket_for,
+        pid_reused: section.pid_reused,
+        pid_reused_for: section.pid_reused_for,
+        prepare_times_out: section.prepare_times_out,
+        prepare_locks: section.prepare_locks,
+        no_space: section.no_space,
+        no_space_for: section.no_space_for,
+        purge_fails: section.purge_fails,
+        builds: section.builds,
+        builds_differ: section.builds_differ,
         ignores_deadlines: sabotage.deadlines_ignored,
     }
 }
@@ -292,6 +309,19 @@ pub(super) fn healed_hypervisor(scenario: &Scenario) -> HypervisorFaults {
         &mut healed.guest_crashes,
         &mut healed.guest_powers_off,
         &mut healed.supervisor_dies,
+        &mut healed.never_ready,
+        &mut healed.stop_unsupported,
+        &mut healed.guest_wedges,
+        &mut healed.control_stolen,
+        &mut healed.crash_as_reset,
+        &mut healed.exit_only_eof,
+        &mut healed.stale_socket,
+        &mut healed.pid_reused,
+        &mut healed.prepare_times_out,
+        &mut healed.prepare_locks,
+        &mut healed.no_space,
+        &mut healed.purge_fails,
+        &mut healed.builds_differ,
     ] {
         *chance = Chance::NEVER;
     }

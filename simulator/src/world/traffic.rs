@@ -303,5 +303,6 @@ fn truth_details(fact: &crate::hypervisor::Fact) -> (u64, u64, u64) {
         Fact::Thawed => (4, 0, 0),
         Fact::Rebooted => (5, 0, 0),
         Fact::Purged { run } => (6, run.vm.0, run.epoch.0),
+        Fact::Executes { run, artifact } => (7, run.vm.0, *artifact),
     }
 }

@@ -126,6 +126,10 @@ probes! {
     LateCompletion = "late-completion",
     /// An operation's completion never came.
     CompletionLost = "completion-lost",
+    /// A guest did not get ready and was killed.
+    StartGivenUp = "start-given-up",
+    /// A guest that its hypervisor cannot ask to power off was killed.
+    StopUnsupported = "stop-unsupported",
     /// A VM was stopped while it was starting.
     StopDuringStart = "stop-during-start",
     /// A VM was wanted again while it was stopping.

@@ -24,6 +24,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const STOP_REPEAT: Duration = Duration::from_secs(15);
 /// A preparation not completed for this long is asked for again; the backend knows it by its run.
 const PREPARE_REPEAT: Duration = Duration::from_secs(15);
+/// A guest that is not ready after this long is killed and started anew.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// A VM that ran this long before it exited begins anew with the shortest wait.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 /// A question to the hypervisor that failed is asked again after this long.
@@ -37,6 +39,7 @@ enum Decision {
     Prepare,
     Start,
     Stop(Run),
+    GiveUp(Run),
     Kill(Run),
     Purge,
     Forget,
@@ -73,9 +76,13 @@ impl Agent {
             // Its completion may be lost, and nothing waits for it any more.
             Stand::Purging(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
             Stand::Purging(_) => None,
-            Stand::Running(run) | Stand::Starting(run, _) if keeps(run) => {
-                (!local.wants_to_run()).then_some(Decision::Stop(run))
+            Stand::Running(run) | Stand::Starting(run, _) if keeps(run) && !local.wants_to_run() => {
+                Some(Decision::Stop(run))
             }
+            Stand::Starting(run, _) if keeps(run) => {
+                (now.since(local.since) >= START_PATIENCE).then_some(Decision::GiveUp(run))
+            }
+            Stand::Running(run) if keeps(run) => None,
             Stand::Running(run) | Stand::Starting(run, _) => may_end.then_some(Decision::Kill(run)),
             Stand::Stopping(..) | Stand::Unknown(_) => None,
         }
@@ -128,7 +135,18 @@ impl Agent {
                 if matches!(local.stand, Stand::Starting(..)) {
                     ctx.hit(Probe::StopDuringStart);
                 }
-                (Op::Stop(run), HypervisorRequest::Stop { run, grace: STOP_GRACE })
+                // A guest that cannot be asked is killed at once.
+                let request = if local.unaskable == Some(run) {
+                    HypervisorRequest::Kill { run }
+                } else {
+                    HypervisorRequest::Stop { run, grace: STOP_GRACE }
+                };
+                (Op::Stop(run), request)
+            }
+            Decision::GiveUp(run) => {
+                ctx.hit(Probe::StartGivenUp);
+                local.given_up = true;
+                (Op::Stop(run), HypervisorRequest::Kill { run })
             }
             Decision::Prepare | Decision::Start => {
                 let (Some(assigned), Some(deadline)) = (local.assignment(), self.lease_end) else { return };
@@ -258,14 +276,24 @@ impl Agent {
         else {
             return;
         };
-        if result.is_ok() {
-            local.confirmed_dead(run, now);
-            if local.wants_to_run() {
-                ctx.hit(Probe::StartDuringStop);
+        match result {
+            Ok(_) => {
+                local.confirmed_dead(run, now);
+                if std::mem::take(&mut local.given_up) && local.wants_to_run() {
+                    local.failed(format!("the guest was not ready within {START_PATIENCE}"), now);
+                } else if local.wants_to_run() {
+                    ctx.hit(Probe::StartDuringStop);
+                }
             }
-        } else {
-            local.stands(Stand::Unknown(run), now);
-            self.list_at = self.list_at.min(now + ASK_AGAIN);
+            Err(HypervisorError::Unsupported { .. }) => {
+                ctx.hit(Probe::StopUnsupported);
+                local.unaskable = Some(run);
+                local.stands(Stand::Running(run), now);
+            }
+            Err(_) => {
+                local.stands(Stand::Unknown(run), now);
+                self.list_at = self.list_at.min(now + ASK_AGAIN);
+            }
         }
     }
 

@@ -56,6 +56,10 @@ pub(super) struct Local {
     pub(super) purged: bool,
     /// What the preparation has built, by name.
     pub(super) artifact: Option<String>,
+    /// The run whose guest its hypervisor has no way to ask to power off.
+    pub(super) unaskable: Option<Run>,
+    /// The stop under way ends a guest that did not get ready.
+    pub(super) given_up: bool,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Not to be tried before.
@@ -85,6 +89,8 @@ impl Local {
             prepared: false,
             purged: false,
             artifact: None,
+            unaskable: None,
+            given_up: false,
             failures: 0,
             retry_at: None,
             exited: false,

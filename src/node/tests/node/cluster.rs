@@ -30,6 +30,16 @@ pub(crate) struct Machine {
     lives: u64,
 }
 
+/// How all guests are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guests {
+    Willing,
+    /// Their hypervisor has no way to ask them to power off.
+    Unaskable,
+    /// They live and do not get ready.
+    NeverReady,
+}
+
 pub(crate) struct Cluster {
     pub(crate) now: Time,
     pub(crate) machines: BTreeMap<u64, Machine>,
@@ -49,6 +59,7 @@ pub(crate) struct Cluster {
     pub(crate) raft: RaftConfig,
     /// How long a hypervisor takes to list what it has.
     pub(crate) list_takes: Duration,
+    pub(crate) guests: Guests,
 }
 
 pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
@@ -99,6 +110,7 @@ impl Cluster {
             tell: false,
             raft,
             list_takes: LATENCY,
+            guests: Guests::Willing,
         };
         let first = config(1, &cluster.raft, &[]);
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
@@ -223,8 +235,12 @@ impl Cluster {
     fn hypervise(&mut self, id: u64, op: OpId, request: HypervisorRequest) {
         let now = self.now;
         let takes = if request == HypervisorRequest::List { self.list_takes } else { LATENCY };
+        let guests = self.guests;
         let runs = &mut self.machines.get_mut(&id).unwrap().runs;
         let result = match request {
+            HypervisorRequest::Stop { .. } if guests == Guests::Unaskable => {
+                Err(HypervisorError::Unsupported { what: "ask its guest to power off".into() })
+            }
             HypervisorRequest::Prepare { .. } => Ok(Done::Prepared { artifact: None }),
             HypervisorRequest::Start { run, deadline, .. } => {
                 match runs.keys().find(|other| other.vm == run.vm) {
@@ -233,6 +249,9 @@ impl Cluster {
                     None => {
                         runs.insert(run, deadline);
                         self.note(&format!("{} starts", told(id, run)));
+                        if guests == Guests::NeverReady {
+                            return;
+                        }
                         Ok(Done::Started)
                     }
                 }
@@ -263,7 +282,9 @@ impl Cluster {
                 return;
             }
             HypervisorRequest::List => {
-                let view = |run: &Run| RunView { run: *run, state: RunState::Running };
+                let never_ready = guests == Guests::NeverReady;
+                let state = if never_ready { RunState::Starting } else { RunState::Running };
+                let view = |run: &Run| RunView { run: *run, state };
                 Ok(Done::Listed(runs.keys().map(view).collect()))
             }
         };

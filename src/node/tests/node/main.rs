@@ -4,6 +4,7 @@
 
 mod basics;
 mod cluster;
+mod guests;
 mod randomness;
 mod transcripts;
 mod volumes;

@@ -1,12 +1,14 @@
 //! One host's VMs and the operations under way on them.
 
+mod building;
+mod ends;
+mod starts;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use blixard_node::hypervisor::{
-    Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
-};
+use blixard_node::hypervisor::{Done, HypervisorError, HypervisorRequest, Run, RunState, VmEvent};
 use blixard_node::ids::{NodeId, OpId, VmId};
 use blixard_node::input::Input;
 use blixard_node::rng::Rng;
@@ -15,6 +17,8 @@ use blixard_node::time::{Duration, Time};
 
 use super::{Fact, HostClock, HypervisorFaults, Truth};
 use crate::scenario::{Chance, Spread};
+use building::Building;
+use ends::{End, Ends, not_running};
 
 /// The hypervisor itself; the world holds it by [`super::HostHypervisor`].
 pub struct SimHypervisor {
@@ -23,6 +27,10 @@ pub struct SimHypervisor {
     faults: HypervisorFaults,
     kill_grace: Duration,
     rng: Rng,
+    /// For the rarer faults, so that one more of them leaves the others as they were.
+    odd: Rng,
+    building: Building,
+    ends: Ends,
     runs: BTreeMap<VmId, Slot>,
     queue: BTreeMap<(Time, u64), Due>,
     sequence: u64,
@@ -50,11 +58,16 @@ struct Slot {
     start: Option<(Call, StartFate)>,
     /// Stops and kills that are answered when it is dead.
     stops: Vec<Call>,
+    /// It lives and hears nothing: the guest hangs, or the way to it is lost.
+    deaf: bool,
+    /// Its hypervisor has no way to ask a guest to power off.
+    cannot_ask: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum StartFate {
     Works,
+    NeverReady,
     Fails,
     UncertainAlive,
     UncertainDead,
@@ -73,10 +86,34 @@ type Answer = Result<Done, HypervisorError>;
 enum Due {
     Answer(Call, Answer),
     List(Call),
-    StartEnds { vm: VmId, token: u64 },
-    DeadlinePassed { vm: VmId, watch: u64 },
-    Dies { vm: VmId, token: u64, cause: Cause },
-    Exited { process: u64, run: Run, exit: Exit },
+    StartEnds {
+        vm: VmId,
+        token: u64,
+    },
+    DeadlinePassed {
+        vm: VmId,
+        watch: u64,
+    },
+    Dies {
+        vm: VmId,
+        token: u64,
+        cause: Cause,
+    },
+    /// The guest hangs, or the way to it is lost.
+    Deafens {
+        vm: VmId,
+        token: u64,
+        name: &'static str,
+    },
+    Exited {
+        process: u64,
+        end: End,
+    },
+    /// A dead run is seen to be dead.
+    FoundOut {
+        vm: VmId,
+        token: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +123,7 @@ enum Cause {
     GuestCrash,
     GuestPowerOff,
     SupervisorDeath,
+    Reboot,
 }
 
 impl fmt::Debug for SimHypervisor {
@@ -104,7 +142,7 @@ impl SimHypervisor {
         clock: Rc<dyn HostClock>,
         faults: HypervisorFaults,
         kill_grace: Duration,
-        rng: Rng,
+        [rng, odd]: [Rng; 2],
     ) -> Self {
         Self {
             host,
@@ -112,6 +150,9 @@ impl SimHypervisor {
             faults,
             kill_grace,
             rng,
+            odd,
+            building: Building::default(),
+            ends: Ends::default(),
             runs: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -153,6 +194,7 @@ impl SimHypervisor {
     pub(super) fn attach(&mut self) -> u64 {
         self.process += 1;
         self.attached = true;
+        self.tell_ends(self.clock.true_now());
         self.process
     }
 
@@ -168,20 +210,40 @@ impl SimHypervisor {
         self.queue.retain(|_, due| {
             !matches!(
                 due,
-                Due::Dies { cause: Cause::GuestCrash | Cause::GuestPowerOff | Cause::SupervisorDeath, .. }
+                Due::Deafens { .. }
+                    | Due::Dies {
+                        cause: Cause::GuestCrash | Cause::GuestPowerOff | Cause::SupervisorDeath,
+                        ..
+                    }
             )
         });
+        let now = self.clock.true_now();
+        self.heal_building();
+        self.heal_ghosts(now);
+        let late: Vec<VmId> = self
+            .runs
+            .iter()
+            .filter(|(_, slot)| slot.alive && slot.start.is_some())
+            .map(|(vm, _)| *vm)
+            .collect();
+        for vm in late {
+            self.becomes_ready(now, vm);
+        }
     }
 
     pub(super) fn reboot(&mut self, now: Time) {
         self.suspended = false;
+        self.detach();
+        self.unmask_ghosts(now);
         let vms: Vec<VmId> = self.runs.keys().copied().collect();
         for vm in vms {
-            self.bury(now, vm);
+            let unasked = self.bury(now, vm).filter(|slot| slot.alive && slot.stops.is_empty());
+            if let Some(slot) = unasked {
+                self.ended_unasked(now, slot.run, Cause::Reboot);
+            }
         }
         self.queue.clear();
         self.deadline_highest = Time(0);
-        self.detach();
         self.tell(now, Fact::Rebooted);
     }
 
@@ -226,10 +288,15 @@ impl SimHypervisor {
         let now = self.clock.true_now();
         let call = Call { process, op };
         match request {
-            HypervisorRequest::Prepare { .. } => self.prepare(now, call),
-            HypervisorRequest::Start { run, spec, deadline, .. } => {
+            HypervisorRequest::Prepare { run, spec, artifact, .. } => {
+                self.prepare(now, call, run, &spec, artifact.as_deref());
+            }
+            HypervisorRequest::Start { run, spec, artifact, deadline, .. } => {
                 self.raise_deadline(now, deadline);
-                self.start(now, call, run, spec.resources, deadline);
+                match self.refusal(now, run, &spec, artifact.as_deref(), deadline) {
+                    Some(error) => self.answer(now, call, Err(error)),
+                    None => self.start(now, call, run, spec.resources, deadline),
+                }
             }
             HypervisorRequest::Stop { run, grace } => self.stop(now, call, run, Some(grace)),
             HypervisorRequest::Kill { run } => self.stop(now, call, run, None),
@@ -244,49 +311,6 @@ impl SimHypervisor {
         }
     }
 
-    fn prepare(&mut self, now: Time, call: Call) {
-        let mut takes = self.faults.prepare.draw(&mut self.rng);
-        if self.happens("hypervisor.prepare_slow", self.faults.prepare_slow) {
-            takes = takes + self.faults.prepare_slow_by.draw(&mut self.rng);
-        }
-        let answer = if self.happens("hypervisor.prepare_fails", self.faults.prepare_fails) {
-            Err(HypervisorError::Prepare { reason: "simulated: the build failed".into() })
-        } else {
-            Ok(Done::Prepared { artifact: None })
-        };
-        self.answer(now + takes, call, answer);
-    }
-
-    fn start(&mut self, now: Time, call: Call, run: Run, resources: Resources, deadline: Time) {
-        if let Some(slot) = self.runs.get(&run.vm) {
-            let epoch = slot.run.epoch;
-            return self.answer(now, call, Err(HypervisorError::AlreadyRunning { epoch }));
-        }
-        if deadline <= self.clock.local_at(now) {
-            return self.answer(now, call, Err(HypervisorError::DeadlinePassed));
-        }
-        let mut takes = self.faults.start.draw(&mut self.rng);
-        if self.happens("hypervisor.start_slow", self.faults.start_slow) {
-            takes = takes + self.faults.start_slow_by.draw(&mut self.rng);
-        }
-        let fate = self.draw_start_fate();
-        let token = self.next_sequence();
-        let slot = Slot {
-            run,
-            token,
-            watch: 0,
-            state: RunState::Starting,
-            alive: false,
-            resources,
-            deadline,
-            start: Some((call, fate)),
-            stops: Vec::new(),
-        };
-        self.runs.insert(run.vm, slot);
-        self.schedule(now + takes, Due::StartEnds { vm: run.vm, token });
-        self.watch_deadline(now, run.vm);
-    }
-
     /// Plans to look at a run's deadline when it ends, no sooner than `earliest`.
     fn watch_deadline(&mut self, earliest: Time, vm: VmId) {
         let watch = self.next_sequence();
@@ -296,24 +320,18 @@ impl SimHypervisor {
         self.schedule(at, Due::DeadlinePassed { vm, watch });
     }
 
-    fn draw_start_fate(&mut self) -> StartFate {
-        if self.happens("hypervisor.start_fails", self.faults.start_fails) {
-            StartFate::Fails
-        } else if self.happens("hypervisor.start_uncertain", self.faults.start_uncertain) {
-            if self.rng.ratio(1, 2) { StartFate::UncertainAlive } else { StartFate::UncertainDead }
-        } else {
-            StartFate::Works
-        }
-    }
-
     /// Powers a run off, or kills it when `grace` is none.
     fn stop(&mut self, now: Time, call: Call, run: Run, grace: Option<Duration>) {
         let Some(slot) = self.runs.get_mut(&run.vm).filter(|slot| slot.run == run) else {
-            return self.answer(now, call, Ok(Done::Stopped));
+            return self.stop_dead(now, call, run);
         };
+        if slot.cannot_ask && grace.is_some() {
+            let what = "ask its guest to power off".into();
+            return self.answer(now, call, Err(HypervisorError::Unsupported { what }));
+        }
         slot.stops.push(call);
         slot.state = RunState::Stopping;
-        let token = slot.token;
+        let (token, deaf) = (slot.token, slot.deaf);
         let takes = match grace {
             None => self.faults.kill.draw(&mut self.rng),
             Some(grace) => {
@@ -322,7 +340,7 @@ impl SimHypervisor {
                 let killed = self.faults.kill.draw(&mut self.rng);
                 let local_end = self.clock.local_at(now) + grace;
                 let limit = self.clock.true_at(local_end).max(now).since(now);
-                if hangs || willing >= limit { limit + killed } else { willing }
+                if deaf || hangs || willing >= limit { limit + killed } else { willing }
             }
         };
         self.schedule(now + takes, Due::Dies { vm: run.vm, token, cause: Cause::Stopped });
@@ -331,21 +349,13 @@ impl SimHypervisor {
     /// Pauses a run, or lets it go on.
     fn halt(&mut self, now: Time, call: Call, run: Run, halted: bool) {
         let slot = self.runs.get_mut(&run.vm).filter(|slot| slot.run == run);
-        let Some(slot) = slot.filter(|slot| matches!(slot.state, RunState::Running | RunState::Paused))
-        else {
+        let hears =
+            |slot: &&mut Slot| !slot.deaf && matches!(slot.state, RunState::Running | RunState::Paused);
+        let Some(slot) = slot.filter(hears) else {
             return self.answer(now, call, Err(not_running()));
         };
         slot.state = if halted { RunState::Paused } else { RunState::Running };
         self.answer(now, call, Ok(if halted { Done::Paused } else { Done::Resumed }));
-    }
-
-    fn purge(&mut self, now: Time, call: Call, run: Run) {
-        if let Some(slot) = self.runs.get(&run.vm) {
-            let epoch = slot.run.epoch;
-            return self.answer(now, call, Err(HypervisorError::AlreadyRunning { epoch }));
-        }
-        self.tell(now, Fact::Purged { run });
-        self.answer(now, call, Ok(Done::Purged));
     }
 
     fn extend(&mut self, now: Time, runs: &[Run], deadline: Time) {
@@ -378,9 +388,8 @@ impl SimHypervisor {
                     }
                 }
                 Due::List(call) => {
-                    let runs =
-                        self.runs.values().map(|slot| RunView { run: slot.run, state: slot.state }).collect();
-                    self.answer(now, call, Ok(Done::Listed(runs)));
+                    let views = self.views();
+                    self.answer(now, call, Ok(Done::Listed(views)));
                 }
                 Due::StartEnds { vm, token } => self.start_ends(now, vm, token),
                 Due::DeadlinePassed { vm, watch } => self.deadline_passed(now, vm, watch),
@@ -389,61 +398,25 @@ impl SimHypervisor {
                         self.end_run(now, vm, cause);
                     }
                 }
-                Due::Exited { process, run, exit } => {
-                    if self.hears(process) {
-                        let event = VmEvent::Exited { exit, reason: String::new() };
-                        out.push(Input::HypervisorEvent { run, event });
+                Due::Deafens { vm, token, name } => {
+                    if let Some(slot) = self.runs.get_mut(&vm).filter(|slot| slot.token == token) {
+                        slot.deaf = true;
+                        self.count(name);
                     }
                 }
+                Due::Exited { process, end } => {
+                    if self.hears(process) {
+                        let event = VmEvent::Exited { exit: end.exit, reason: end.words.into() };
+                        out.push(Input::HypervisorEvent { run: end.run, event });
+                    }
+                }
+                Due::FoundOut { vm, token } => self.found_out(now, vm, token),
             }
         }
     }
 
     fn hears(&self, process: u64) -> bool {
         self.attached && self.process == process
-    }
-
-    fn start_ends(&mut self, now: Time, vm: VmId, token: u64) {
-        let Some(slot) = self.runs.get_mut(&vm).filter(|slot| slot.token == token) else {
-            return;
-        };
-        let Some((call, fate)) = slot.start.take() else { return };
-        let local = self.clock.local_at(now);
-        let error = match fate {
-            _ if !slot.stops.is_empty() => Some(start_error("it was stopped while it started")),
-            _ if slot.deadline <= local => Some(HypervisorError::DeadlinePassed),
-            StartFate::Fails => Some(start_error("no memory left")),
-            StartFate::UncertainDead => Some(uncertain()),
-            StartFate::Works | StartFate::UncertainAlive => None,
-        };
-        if let Some(error) = error {
-            self.answer(now, call, Err(error));
-            return self.end_run(now, vm, Cause::Stopped);
-        }
-        slot.state = RunState::Running;
-        slot.alive = true;
-        let fact =
-            Fact::RunStarted { run: slot.run, resources: slot.resources, local, deadline: slot.deadline };
-        self.tell(now, fact);
-        let answer =
-            if matches!(fate, StartFate::UncertainAlive) { Err(uncertain()) } else { Ok(Done::Started) };
-        self.answer(now, call, answer);
-        self.draw_fate(now, vm, token);
-    }
-
-    /// Whether and how the new run will end unasked.
-    fn draw_fate(&mut self, now: Time, vm: VmId, token: u64) {
-        let fates = [
-            (self.faults.guest_crashes, Cause::GuestCrash),
-            (self.faults.guest_powers_off, Cause::GuestPowerOff),
-            (self.faults.supervisor_dies, Cause::SupervisorDeath),
-        ];
-        for (ratio, cause) in fates {
-            if ratio.draw(&mut self.rng) {
-                let at = now + self.faults.lifetime.draw(&mut self.rng);
-                return self.schedule(at, Due::Dies { vm, token, cause });
-            }
-        }
     }
 
     fn deadline_passed(&mut self, now: Time, vm: VmId, watch: u64) {
@@ -481,24 +454,15 @@ impl SimHypervisor {
         for call in &slot.stops {
             self.answer(now, *call, Ok(Done::Stopped));
         }
-        let exit = match cause {
-            Cause::Stopped => return,
-            Cause::Deadline => Exit::DeadlinePassed,
-            Cause::GuestCrash | Cause::SupervisorDeath => Exit::Crashed,
-            Cause::GuestPowerOff => Exit::PoweredOff,
-        };
-        self.count(match cause {
-            Cause::Deadline => "hypervisor.deadline_kill",
-            Cause::GuestCrash => "hypervisor.guest_crash",
-            Cause::GuestPowerOff => "hypervisor.guest_power_off",
-            Cause::SupervisorDeath | Cause::Stopped => "hypervisor.supervisor_death",
-        });
-        if !slot.alive || !slot.stops.is_empty() {
-            return;
+        match cause {
+            Cause::Stopped | Cause::Reboot => return,
+            Cause::Deadline => self.count("hypervisor.deadline_kill"),
+            Cause::GuestCrash => self.count("hypervisor.guest_crash"),
+            Cause::GuestPowerOff => self.count("hypervisor.guest_power_off"),
+            Cause::SupervisorDeath => self.count("hypervisor.supervisor_death"),
         }
-        if !self.happens("hypervisor.exit_silent", self.faults.exit_silent) {
-            let at = now + self.faults.answer.draw(&mut self.rng);
-            self.schedule(at, Due::Exited { process: self.process, run: slot.run, exit });
+        if slot.alive && slot.stops.is_empty() {
+            self.ended_unasked(now, slot.run, cause);
         }
     }
 
@@ -536,6 +500,14 @@ impl SimHypervisor {
         happens
     }
 
+    fn happens_oddly(&mut self, name: &'static str, ratio: Chance) -> bool {
+        let happens = ratio.draw(&mut self.odd);
+        if happens {
+            self.count(name);
+        }
+        happens
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
@@ -557,10 +529,6 @@ impl SimHypervisor {
 
 fn start_error(reason: &str) -> HypervisorError {
     HypervisorError::Start { reason: format!("simulated: {reason}") }
-}
-
-fn not_running() -> HypervisorError {
-    HypervisorError::Uncertain { reason: "simulated: it does not run".into() }
 }
 
 fn uncertain() -> HypervisorError {

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use super::Sink;
 use super::backend::{Backend, Job};
 use super::builders::{Builders, Kind, Task};
-use super::live::{Live, MS};
+use super::live::{Live, MS, Told};
 use super::run_dir::{FORMAT, Record, RunDir, StateDir};
 use super::sweep::sweep;
 use super::wire::{Ended, Heard, How, Notice, Order, Standing};
@@ -301,8 +301,8 @@ impl Host {
         }
         loop {
             match live.hear() {
-                Heard::Message(Notice::Is { token, state, deadline, paused }) => {
-                    if !live.learn(&token, state, deadline, paused) {
+                Heard::Message(Notice::Is { token, state, deadline, paused, who }) => {
+                    if !live.learn(&Told { token: &token, state, deadline, paused, who }) {
                         warn!(%vm, dir = %live.dir.path().display(), "another program answers on the run's socket");
                         break;
                     }
@@ -374,7 +374,7 @@ impl Host {
             self.done(op, Err(uncertain("the run has ended")));
         }
         info!(%vm, epoch = %live.run.epoch, name = %live.name, how = ?ended.how, detail = ended.detail, "ended");
-        self.zombies.extend(live.pid.map(|pid| pid.as_raw_nonzero().get()));
+        self.zombies.extend(live.child.map(|pid| pid.as_raw_nonzero().get()));
         let run = live.run;
         self.keep(run, live.dir);
         if let Some(op) = live.start {

@@ -12,7 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::Pid;
 
 use super::run_dir::{Record, RunDir};
-use super::wire::{Heard, Notice, Order, Standing, hear, say};
+use super::wire::{Heard, Notice, Order, Standing, Who, hear, say};
+use crate::supervise::stat;
 
 /// Nanoseconds of one millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -38,8 +39,10 @@ pub(super) struct Live {
     pub(super) dir: RunDir,
     pub(super) token: String,
     pub(super) standing: Standing,
-    /// The supervisor, when its id is known. For waiting only: it may be another process's by now.
-    pub(super) pid: Option<Pid>,
+    /// The supervisor, if it is this process's own child and has to be waited for.
+    pub(super) child: Option<Pid>,
+    /// The process at the other end of the line. Nothing is ever sent to that id: it may be another process's by now.
+    peer: Option<Pid>,
     /// The start to complete when it has come alive.
     pub(super) start: Option<OpId>,
     /// The stops and kills to complete when it is dead.
@@ -74,7 +77,8 @@ impl Live {
     pub(super) fn spawned(dir: RunDir, record: Record, line: OwnedFd, pid: Option<Pid>, op: OpId) -> Self {
         let mut live = Self::new(dir, record, 0);
         live.line = Some(line);
-        live.pid = pid;
+        live.child = pid;
+        live.peer = pid;
         live.start = Some(op);
         live.known = true;
         live
@@ -94,7 +98,8 @@ impl Live {
             dir,
             token: record.token,
             standing: Standing::Starting,
-            pid: None,
+            child: None,
+            peer: None,
             start: None,
             stops: Vec::new(),
             halts: Vec::new(),
@@ -218,7 +223,7 @@ impl Live {
     pub(super) fn call(&mut self, now: u64) -> bool {
         match self.connect() {
             Ok(line) => {
-                self.pid = socket_peercred(&line).ok().map(|peer| peer.pid);
+                self.peer = socket_peercred(&line).ok().map(|peer| peer.pid);
                 self.line = Some(line);
                 self.outbox.push_front(Order::Status);
                 self.flush();
@@ -252,18 +257,36 @@ impl Live {
     }
 
     /// Takes over what a supervisor says of itself. False when it is not the one of this run.
-    pub(super) fn learn(&mut self, token: &str, state: Standing, deadline: u64, paused: bool) -> bool {
-        if token != self.token {
+    pub(super) fn learn(&mut self, told: &Told<'_>) -> bool {
+        if told.token != self.token || told.who.is_some_and(|who| !self.is_peer(who)) {
             self.line = None;
             self.orphaned = true;
             return false;
         }
         self.known = true;
-        self.paused = paused;
-        self.doom = self.doom.max(deadline.saturating_add(OVERDUE));
+        self.paused = told.paused;
         if self.standing != Standing::Stopping {
-            self.standing = state;
+            self.standing = told.state;
+            self.doom = self.doom.max(told.deadline.saturating_add(OVERDUE));
         }
         true
     }
+
+    /// Whether that is the process at the other end. One in another process namespace is not seen from here: its token has
+    /// to do.
+    fn is_peer(&self, who: Who) -> bool {
+        let seen = self.peer.filter(|peer| peer.as_raw_nonzero().get() == who.pid);
+        let born = seen.and_then(stat).map(|(_, born)| born);
+        Run::from(who.run) == self.run && born.is_none_or(|born| born == who.born)
+    }
+}
+
+/// What a supervisor says of itself, as in [`Notice::Is`].
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) token: &'a str,
+    pub(super) state: Standing,
+    pub(super) deadline: u64,
+    pub(super) paused: bool,
+    pub(super) who: Option<Who>,
 }

@@ -60,6 +60,9 @@ pub enum Notice {
         /// Its guest's CPUs are halted, while it runs.
         #[serde(default)]
         paused: bool,
+        /// Who says so. An older supervisor does not tell.
+        #[serde(default)]
+        who: Option<Who>,
     },
     /// What became of an [`Order::Pause`] or an [`Order::Resume`].
     Did {
@@ -77,7 +80,18 @@ pub enum Notice {
     Ended(Ended),
 }
 
-/// [`RunState`] on the wire.
+/// A supervisor, so that it is taken for no other: also not for a process that was given its id later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The run that it supervises.
+    pub run: RunKey,
+    /// Its process id.
+    pub pid: i32,
+    /// When it was born, in the kernel's ticks since boot.
+    pub born: u64,
+}
+
+/// [`blixard_node::hypervisor::RunState`] on the wire, but for pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {

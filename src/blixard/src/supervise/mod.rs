@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) use tree::stat;
+
 /// The subcommand's name.
 pub const SUBCOMMAND: &str = "supervise";
 

@@ -22,9 +22,9 @@ use super::console::Console;
 use super::control::by_status;
 use super::daemons::{Daemons, listen_in};
 use super::output::Output;
-use super::tree::{bury, kill_all};
+use super::tree::{bury, kill_all, stat};
 use crate::hypervisor::run_dir::{Record, RunDir};
-use crate::hypervisor::wire::{Ended, How, Notice, Order, Standing, say};
+use crate::hypervisor::wire::{Ended, How, Notice, Order, Standing, Who, say};
 
 /// How long the end waits for the last output to be on its way to the disk.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -100,6 +100,7 @@ pub(super) struct Watch {
     pub(super) console: Console,
     /// For the VM to read from; taken by it.
     pub(super) input: Option<io::PipeReader>,
+    who: Who,
     daemons: Daemons,
     timer: OwnedFd,
     /// The VM is dead, and what comes after it has until then.
@@ -120,6 +121,9 @@ impl Watch {
         if boot_time() >= record.deadline {
             return Err((daemon, Ended::new(How::DeadlinePassed, "the deadline passed before the start")));
         }
+        let own = getpid();
+        let born = stat(own).map_or(0, |(_, born)| born);
+        let who = Who { run: record.run, pid: own.as_raw_nonzero().get(), born };
         let prepare = || -> io::Result<_> {
             let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
             let listener = listen_in(dir, "socket", SocketType::SEQPACKET)?;
@@ -141,6 +145,7 @@ impl Watch {
                 orders: Vec::new(),
                 console,
                 input: Some(input),
+                who,
                 daemons: Daemons::new(listener, daemon),
                 timer,
                 dead_until: None,
@@ -322,6 +327,7 @@ impl Watch {
             state: self.standing,
             deadline: self.deadline,
             paused: self.paused,
+            who: Some(self.who),
         });
         if let Some(until) = self.dead_until {
             self.daemons.tell(&Notice::Dead { until });

@@ -12,3 +12,4 @@ pub mod doctor;
 pub mod hypervisor;
 pub mod net;
 pub mod supervise;
+pub mod watchdog;

@@ -12,6 +12,7 @@ use std::time::Duration as StdDuration;
 
 use blixard::hypervisor::{Backends, Config, Sink};
 use blixard::supervise::boot_time;
+use blixard::watchdog::Vitals;
 use blixard_node::hypervisor::{
     Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
 };
@@ -178,6 +179,38 @@ fn an_older_supervisor_is_adopted_extended_and_stopped() {
     assert_eq!(played.next(), json!({ "stop": { "grace": 5 * SECOND } }));
     assert_eq!(daemon.listed(), []);
     assert!(!played.lock.exists() && !played.dir.join("socket").exists());
+}
+
+#[test]
+fn a_vm_that_nobody_can_kill_is_told_to_the_watchdog() {
+    let folder = tempfile::tempdir().unwrap();
+    // No process of its own has the lock, so no daemon finds anybody to kill.
+    let deadline = boot_time() + SECOND;
+    let played = Played::begin(folder.path(), deadline, json!({}));
+    let vitals = Arc::<Vitals>::default();
+    let (sender, inputs) = channel();
+    let sink: Sink = Arc::new(move |input| {
+        let _ = sender.send(input);
+    });
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_blixard"));
+    let config = Config { state_dir: folder.path().into(), program };
+    let backends = Backends::watched(config, sink, Arc::clone(&vitals)).unwrap();
+    let mut daemon = Daemon { backends, inputs, op: 0 };
+    assert_eq!(daemon.listed().len(), 1);
+    let ail = || vitals.ail(boot_time(), 3_600 * SECOND);
+    while boot_time() < deadline + 1_500_000_000 {
+        assert_eq!(ail(), None, "whoever is to kill it has two seconds");
+        std::thread::sleep(StdDuration::from_millis(100));
+    }
+    while ail().is_none() {
+        assert!(boot_time() < deadline + 20 * SECOND);
+        std::thread::sleep(StdDuration::from_millis(100));
+    }
+    assert_eq!(daemon.call(HypervisorRequest::Kill { run: RUN }), Ok(Done::Stopped));
+    while ail().is_some() {
+        std::thread::sleep(StdDuration::from_millis(100));
+    }
+    drop(played);
 }
 
 #[test]

@@ -385,8 +385,6 @@ fn what_runs_beside_dies_with_the_supervisor() {
     let plan = Plan { beside: vec![vec!["/no/such".into()]], ..host.plan("exec sleep 1000") };
     match host.start(&plan, LEASE) {
         Err(HypervisorError::Start { reason }) => assert!(reason.contains("/no/such"), "{reason}"),
-        // It had come alive before the other failed.
-        Ok(Done::Started) => host.expect_exit(Exit::Crashed, "/no/such"),
         other => panic!("{other:?}"),
     }
     host.assert_nothing_left();
@@ -517,4 +515,59 @@ fn what_is_typed_and_not_read_waits_with_its_writer() {
     typing.join().unwrap().unwrap();
     read_until(&mut console, "1000000\n");
     host.stop();
+}
+
+// ---- cgroups
+
+#[test]
+fn a_run_that_lasts_has_a_cgroup_by_which_all_of_it_is_found() {
+    let mut host = Host::new();
+    if !Path::new("/bin/bash").exists() {
+        eprintln!("skipped: needs /bin/bash, whose scripts can close any open file");
+        return;
+    }
+    // One that sheds all by which it could be found otherwise: environment, lock and parents.
+    let script = "(setsid env -i /bin/bash -c 'for fd in /proc/self/fd/*; do eval \"exec ${fd##*/}>&-\"; done; exec env -i /bin/sleep 997' &); exec sleep 1000";
+    let plan = host.plan(script);
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    let note = host.dir().join("cgroup");
+    let until = boot_time() + 20_000_000_000;
+    while !note.exists() && boot_time() < until {
+        std::thread::sleep(StdDuration::from_millis(50));
+    }
+    let Ok(cgroup) = fs::read_to_string(&note) else {
+        let report = blixard::doctor::examine(host.folder.path());
+        let check = report.checks.iter().find(|check| check.name == "cgroup").unwrap();
+        assert_ne!(check.status, blixard::doctor::Status::Ok, "it could have one: {}", check.found);
+        eprintln!("skipped: {}", check.found);
+        return;
+    };
+    let inside = || -> Vec<i32> {
+        let procs = fs::read_to_string(Path::new(&cgroup).join("cgroup.procs")).unwrap_or_default();
+        procs.lines().map(|pid| pid.parse().unwrap()).collect()
+    };
+    eventually("supervisor, VM and the one that hides", || inside().len() == 3);
+    host.stop();
+    eventually("it is removed", || !Path::new(&cgroup).exists());
+    host.assert_nothing_left();
+
+    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    let note = host.dir().join("cgroup");
+    eventually("it has one again", || note.exists());
+    let cgroup = fs::read_to_string(&note).unwrap();
+    let procs = Path::new(&cgroup).join("cgroup.procs");
+    eventually("all are in it", || fs::read_to_string(&procs).is_ok_and(|pids| pids.lines().count() == 3));
+    host.backends = None;
+    let cmdline = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let all: Vec<i32> = fs::read_to_string(&procs).unwrap().lines().map(|pid| pid.parse().unwrap()).collect();
+    let supervisor = *all.iter().find(|pid| cmdline(pid).contains("supervise")).unwrap();
+    let hidden = *all.iter().find(|pid| cmdline(pid).contains("997")).unwrap();
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+    eventually("the kernel kills the first process", || host.processes().is_empty());
+    assert!(cmdline(&hidden).contains("997"), "or this tests nothing");
+    host.reopen();
+    host.expect_exit(Exit::Crashed, "supervisor was killed");
+    assert_eq!(cmdline(&hidden), "");
+    assert!(!Path::new(&cgroup).exists());
+    host.assert_nothing_left();
 }

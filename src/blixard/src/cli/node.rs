@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use blixard_node::command::HostSpec;
 use blixard_node::config::{NodeConfig, Settings};
@@ -19,6 +20,7 @@ use crate::discovery::{self, Candidate, Discovery, Spec};
 use crate::hypervisor::run_dir::StateDir;
 use crate::hypervisor::{self, Backends};
 use crate::net::Transport;
+use crate::watchdog::{NotedClock, Vitals, Watchdog};
 
 /// The exit code when the arguments cannot work.
 const EXIT_USAGE: u8 = 2;
@@ -83,6 +85,10 @@ pub(super) struct NodeArgs {
     /// The storage engine
     #[arg(long, env = "BLIXARD_STORAGE_MODE", value_enum, default_value_t)]
     storage: Storage,
+    /// A hardware watchdog to feed while this host keeps its leases, as in /dev/watchdog; it resets the host when nothing else can
+    /// end a VM in time
+    #[arg(long, env = "BLIXARD_WATCHDOG", value_name = "DEVICE")]
+    watchdog: Option<PathBuf>,
     /// Virtual CPUs to offer to VMs [default: those of this host]
     #[arg(long, env = "BLIXARD_VCPUS", value_name = "N")]
     vcpus: Option<u32>,
@@ -218,10 +224,12 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
     }
     let runs =
         StateDir::open(&hypervisors.state_dir).map_err(|error| Failure::failed("BLX-NODE-009", error))?;
+    let vitals = Arc::<Vitals>::default();
+    let watchdog = watchdog(&args, &vitals, &config)?;
     let parts = Parts {
-        clock: HostClock,
+        clock: NotedClock { clock: HostClock, vitals: Arc::clone(&vitals) },
         open_disk: move || opened.map_or_else(|| AnyDisk::open(storage, &store_dir), Ok),
-        open_hypervisor: move |sink| Backends::open(hypervisors, sink),
+        open_hypervisor: move |sink| Backends::watched(hypervisors, sink, vitals),
         transport: Transport::tcp(listener),
         runs: Some(runs),
     };
@@ -231,7 +239,24 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         }
     };
     let ended = daemon::run_with(config, parts, beside, shutdown).await;
-    ended.map_err(|error| Failure::failed(error.code(), error))
+    let ended = ended.map_err(|error| Failure::failed(error.code(), error))?;
+    if let Some(Err(error)) = watchdog.map(Watchdog::disarm) {
+        tracing::error!(%error, "the watchdog cannot be stopped: this host is about to be reset");
+    }
+    Ok(ended)
+}
+
+/// The watchdog, if there is to be one. From here on it resets this host unless it is fed.
+#[cfg(not(madsim))]
+fn watchdog(args: &NodeArgs, vitals: &Arc<Vitals>, config: &Config) -> Result<Option<Watchdog>, Failure> {
+    let Some(device) = &args.watchdog else { return Ok(None) };
+    let lease = std::time::Duration::from_nanos(config.settings.lease_ttl.as_nanos());
+    let started = Watchdog::start(device, Arc::clone(vitals), lease).map_err(|error| {
+        let device = device.display();
+        Failure::usage(format!("the watchdog {device} cannot be used: {error}; give another device, or none"))
+    })?;
+    tracing::info!(device = %device.display(), "the watchdog runs");
+    Ok(Some(started))
 }
 
 /// Opens the disk and tells whether it is a member's.

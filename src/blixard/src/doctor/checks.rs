@@ -10,6 +10,7 @@ use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 
 use super::{Check, Status};
 use crate::hypervisor::{microvm_nix, qemu, tool};
+use crate::supervise::cgroup::parent;
 
 /// How long a program may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,8 +90,8 @@ pub(super) fn all(data_dir: &Path) -> Vec<Check> {
             "cgroup",
             cgroup(),
             lacks,
-            "nothing but the hypervisor's own settings limits what a VM takes of this host",
-            "mount cgroup v2 and delegate a subtree to the daemon (systemd: Delegate=yes)",
+            "VMs stay in the daemon's cgroup: what ends its unit with all its processes ends them too",
+            "mount cgroup v2 and delegate a subtree to the daemon (systemd: Delegate=yes), or let its unit end alone (KillMode=process)",
         ),
         Check::new(
             "systemd",
@@ -188,16 +189,7 @@ fn bridge_helper() -> Result<String, String> {
 }
 
 fn cgroup() -> Result<String, String> {
-    let root = Path::new("/sys/fs/cgroup");
-    if !root.join("cgroup.controllers").exists() {
-        return Err("no cgroup v2 is mounted on /sys/fs/cgroup".into());
-    }
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
-    let folder = root.join(own);
-    let writable = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK);
-    writable.map_err(|error| format!("{} is not delegated: {error}", folder.display()))?;
-    Ok(format!("{} is ours to divide", folder.display()))
+    parent().map(|parent| format!("runs get cgroups below {}", parent.display()))
 }
 
 fn systemd() -> Result<String, String> {
@@ -211,7 +203,13 @@ fn systemd() -> Result<String, String> {
 fn watchdog() -> Result<String, String> {
     // Not opened: that would start it.
     match fs::metadata("/dev/watchdog") {
-        Ok(_) => Ok("/dev/watchdog is there".into()),
+        Ok(_) => {
+            let timeout = fs::read_to_string("/sys/class/watchdog/watchdog0/timeout").unwrap_or_default();
+            let timeout = timeout.trim();
+            let bound =
+                if timeout.is_empty() { String::new() } else { format!(", resets after {timeout} s") };
+            Ok(format!("/dev/watchdog is there{bound}; give it to the daemon with --watchdog"))
+        }
         Err(error) => Err(format!("/dev/watchdog: {error}")),
     }
 }

@@ -26,7 +26,8 @@ use super::live::{Live, MS, Told};
 use super::run_dir::{FORMAT, Record, RunDir, StateDir};
 use super::sweep::sweep;
 use super::wire::{Ended, Heard, How, Notice, Order, Standing};
-use crate::supervise::{SUBCOMMAND, boot_time};
+use crate::supervise::{SUBCOMMAND, boot_time, cgroup};
+use crate::watchdog::Vitals;
 
 /// Folders of ended runs kept for their output and their exits; the oldest go first.
 const ENDED_MAX: usize = 256;
@@ -53,6 +54,7 @@ pub(super) struct Host {
     lists: Vec<OpId>,
     adopted_by: u64,
     builders: Builders,
+    vitals: Arc<Vitals>,
 }
 
 impl Host {
@@ -61,6 +63,7 @@ impl Host {
         program: PathBuf,
         backends: Vec<Box<dyn Backend>>,
         sink: Sink,
+        vitals: Arc<Vitals>,
     ) -> io::Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         let backends: Arc<[Box<dyn Backend>]> = backends.into();
@@ -77,6 +80,7 @@ impl Host {
             lists: Vec::new(),
             adopted_by: boot_time() + ADOPTION,
             builders,
+            vitals,
         };
         host.adopt()?;
         Ok(host)
@@ -94,6 +98,8 @@ impl Host {
             }
             self.tend();
             self.answer_lists();
+            let now = boot_time();
+            self.vitals.looked(now, self.live.values().any(|live| live.is_overdue(now)));
             self.wait(bell);
         }
     }
@@ -337,7 +343,7 @@ impl Host {
         }
         if now >= live.doom() {
             warn!(%vm, epoch = %live.run.epoch, "the supervisor is overdue: killing its processes");
-            sweep(&live.token, &self.state.lock_path(live.run));
+            sweep(&live.token, &self.state.lock_path(live.run), live.dir.cgroup().as_deref());
             live.doom_again_at(now + 10 * RETRY);
         }
         None
@@ -349,7 +355,10 @@ impl Host {
         if let Some(ended) = live.dir.end() {
             return Some(ended);
         }
-        sweep(&live.token, &self.state.lock_path(live.run));
+        sweep(&live.token, &self.state.lock_path(live.run), live.dir.cgroup().as_deref());
+        if lives_in_cgroup(&live.dir) {
+            return None;
+        }
         let lock = self.state.try_lock(live.run).ok()??;
         // Looked at again under the lock: the supervisor may have spoken between the two.
         let ended = live.dir.end().unwrap_or_else(|| {
@@ -360,6 +369,7 @@ impl Host {
             ended
         });
         live.dir.remove_sockets();
+        remove_cgroup(&live.dir);
         let _ = fs::remove_file(self.state.lock_path(live.run));
         let _ = lock.unlock();
         Some(ended)
@@ -449,10 +459,13 @@ impl Host {
         }
         let run = Run::from(record.run);
         let lock = self.state.try_lock(run).ok()??;
+        if dir.end().is_none() && lives_in_cgroup(dir) {
+            return None;
+        }
         let ended = dir.end().unwrap_or_else(|| {
             let rebooted = record.boot != self.boot;
             if !rebooted {
-                sweep(&record.token, &self.state.lock_path(run));
+                sweep(&record.token, &self.state.lock_path(run), dir.cgroup().as_deref());
             }
             let why = if rebooted { "the host was restarted" } else { "its supervisor was killed" };
             let ended = Ended::new(How::Crashed, why);
@@ -462,9 +475,22 @@ impl Host {
             ended
         });
         dir.remove_sockets();
+        remove_cgroup(dir);
         let _ = fs::remove_file(self.state.lock_path(run));
         let _ = lock.unlock();
         Some(ended)
+    }
+}
+
+/// Whether something is left that has dropped the lock.
+fn lives_in_cgroup(dir: &RunDir) -> bool {
+    dir.cgroup().is_some_and(|cgroup| !cgroup::is_empty(&cgroup))
+}
+
+/// What a supervisor that was killed could not do itself.
+fn remove_cgroup(dir: &RunDir) {
+    if let Some(cgroup) = dir.cgroup() {
+        cgroup::remove(&cgroup);
     }
 }
 

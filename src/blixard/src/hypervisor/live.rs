@@ -22,6 +22,9 @@ pub(super) const MS: u64 = 1_000_000;
 /// leaders wait.
 const OVERDUE: u64 = 1_000 * MS;
 
+/// How long after its deadline a VM may live at all: the `kill_grace` that leaders wait.
+const KILL_GRACE: u64 = 2_000 * MS;
+
 /// How long an adopted supervisor has to answer before its record's deadline is held against it.
 const ANSWER: u64 = 5_000 * MS;
 
@@ -58,6 +61,8 @@ pub(super) struct Live {
     outbox: VecDeque<Order>,
     /// When its processes are killed from here, whatever the supervisor does, because its deadline has passed.
     doom: u64,
+    /// When it is to be dead, as far as is known here.
+    deadline: u64,
     /// The same, because a stop's grace is over: no extension moves that.
     stop_doom: u64,
     since: u64,
@@ -88,6 +93,7 @@ impl Live {
     pub(super) fn found(dir: RunDir, record: Record, now: u64) -> Self {
         let mut live = Self::new(dir, record, now);
         live.doom = live.doom.max(now + ANSWER);
+        live.deadline = live.deadline.max(now + ANSWER);
         live
     }
 
@@ -109,6 +115,7 @@ impl Live {
             line: None,
             outbox: VecDeque::new(),
             doom: record.deadline.saturating_add(OVERDUE),
+            deadline: record.deadline,
             stop_doom: u64::MAX,
             since,
         }
@@ -144,6 +151,12 @@ impl Live {
     pub(super) fn leave_until(&mut self, until: u64) {
         self.standing = Standing::Stopping;
         self.doom = until.saturating_add(OVERDUE);
+        self.deadline = self.deadline.max(until);
+    }
+
+    /// Whether it has outlived its deadline, and whoever was to kill it had the time for that.
+    pub(super) fn is_overdue(&self, now: u64) -> bool {
+        now >= self.deadline.saturating_add(KILL_GRACE)
     }
 
     /// Puts the killing off, for another look.
@@ -265,6 +278,7 @@ impl Live {
         }
         self.known = true;
         self.paused = told.paused;
+        self.deadline = self.deadline.max(told.deadline);
         if self.standing != Standing::Stopping {
             self.standing = told.state;
             self.doom = self.doom.max(told.deadline.saturating_add(OVERDUE));

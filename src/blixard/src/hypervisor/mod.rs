@@ -42,6 +42,8 @@ use process::Process;
 use qemu::Qemu;
 use run_dir::StateDir;
 
+use crate::watchdog::Vitals;
+
 /// Where completions and events go. Called from several threads; must not block for long.
 pub type Sink = Arc<dyn Fn(Input) + Send + Sync>;
 
@@ -140,10 +142,28 @@ impl Backends {
     /// # Errors
     /// When the state folder cannot be used.
     pub fn with(config: Config, sink: Sink, backends: Vec<Box<dyn Backend>>) -> io::Result<Self> {
+        Self::build(config, sink, backends, Arc::default())
+    }
+
+    /// As [`Backends::open`], and shows in `vitals` that it works.
+    ///
+    /// # Errors
+    /// When the state folder cannot be used.
+    pub fn watched(config: Config, sink: Sink, vitals: Arc<Vitals>) -> io::Result<Self> {
+        let backends = Self::all(&config);
+        Self::build(config, sink, backends, vitals)
+    }
+
+    fn build(
+        config: Config,
+        sink: Sink,
+        backends: Vec<Box<dyn Backend>>,
+        vitals: Arc<Vitals>,
+    ) -> io::Result<Self> {
         let state = StateDir::open(config.state_dir)?;
         let alarm = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (queue, requests) = sync_channel(QUEUE_LEN_MAX);
-        let host = Host::open(state, config.program, backends, Arc::clone(&sink))?;
+        let host = Host::open(state, config.program, backends, Arc::clone(&sink), vitals)?;
         let bell = Arc::clone(&alarm);
         let thread =
             thread::Builder::new().name("hypervisor".into()).spawn(move || host.run(&requests, &bell))?;

@@ -8,6 +8,8 @@
 //!   exit.json                    how it ended; written by the supervisor when all is dead, or by the daemon that found
 //!                                the supervisor dead
 //!   output, output.1             what the VM printed, the newest last
+//!   console                      the supervisor serves the VM's console here
+//!   cgroup                       names the cgroup that the run was given, if it was given one
 //!   supervisor                   what the supervisor printed, normally nothing
 //! ```
 //!
@@ -16,8 +18,10 @@
 //! of it. A record without a held lock and without `exit.json` is a run that died without last words.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -313,6 +317,22 @@ impl RunDir {
     #[must_use]
     pub fn console(&self) -> PathBuf {
         self.path.join("console")
+    }
+
+    /// Notes which cgroup the run has been given.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_cgroup(&self, cgroup: &Path) -> io::Result<()> {
+        self.put("cgroup", cgroup.as_os_str().as_bytes(), false)
+    }
+
+    /// The run's own cgroup, if it has been given one.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(OsStr::from_bytes(&fs::read(self.path.join("cgroup")).ok()?));
+        // All that is in it is killed some day: it has to be this run's beyond doubt.
+        (path.is_absolute() && path.file_name()? == self.path.file_name()?).then_some(path)
     }
 
     /// What the supervisor printed.

@@ -7,12 +7,17 @@ use std::path::Path;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use super::run_dir::TOKEN_VAR;
+use crate::supervise::cgroup;
 
-/// Kills every process that carries the run's token in its environment or holds the VM's lock open. Returns how many it
-/// found; they may take a moment to die.
+/// Kills every process that is in the run's cgroup, carries the run's token in its environment or holds the VM's lock open. Returns
+/// how many of the last two it found; they may take a moment to die.
 ///
-/// A process that has dropped both is not found. The supervisor, while it lives, finds it all the same.
-pub(super) fn sweep(token: &str, lock: &Path) -> usize {
+/// A process that has dropped both and is in no cgroup of the run's is not found. The supervisor, while it lives, finds it all the
+/// same.
+pub(super) fn sweep(token: &str, lock: &Path, cgroup: Option<&Path>) -> usize {
+    if let Some(cgroup) = cgroup {
+        cgroup::kill(cgroup);
+    }
     let mark = format!("{TOKEN_VAR}={token}");
     let lock = fs::metadata(lock).ok().map(|file| (file.dev(), file.ino()));
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -68,7 +73,7 @@ mod tests {
         let mut by_token = sleep().env(TOKEN_VAR, "cafe").spawn().unwrap();
         let mut by_lock = sleep().stdout(file).spawn().unwrap();
         let mut stranger = sleep().env(TOKEN_VAR, "cafe2").spawn().unwrap();
-        assert_eq!(sweep("cafe", &lock), 2);
+        assert_eq!(sweep("cafe", &lock, None), 2);
         assert_eq!(by_token.wait().unwrap().signal(), Some(9));
         assert_eq!(by_lock.wait().unwrap().signal(), Some(9));
         assert!(stranger.try_wait().unwrap().is_none());

@@ -13,6 +13,7 @@
 //! - It adopts the VM's orphans (`PR_SET_CHILD_SUBREAPER`); when it says that the VM has ended, all processes that ever
 //!   came of it are dead, also those in sessions of their own.
 
+pub(crate) mod cgroup;
 mod child;
 mod console;
 mod control;

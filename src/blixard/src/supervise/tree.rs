@@ -90,7 +90,7 @@ pub(super) fn signal_all(signal: Signal) {
 }
 
 /// All processes below this one, each with the time of its birth.
-fn descendants() -> Vec<(Pid, u64)> {
+pub(super) fn descendants() -> Vec<(Pid, u64)> {
     let all: Vec<(Pid, Pid, u64)> =
         all_pids().filter_map(|pid| stat(pid).map(|(parent, born)| (pid, parent, born))).collect();
     let mut below = BTreeSet::from([id(rustix::process::getpid())]);

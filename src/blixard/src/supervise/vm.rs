@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::getpid;
 
 use super::boot_time;
+use super::cgroup::{SETTLED, SPREAD};
 use super::child::{Child, Handed, Role};
 use super::control::{self, Ask, Controller, News};
 use super::tree::{bury, bury_all_but, kill_all};
@@ -30,6 +32,8 @@ struct Vm {
     stop: Option<Stop>,
     /// What the controller was asked for and has not answered.
     asked: Vec<Order>,
+    /// When it is given a cgroup of its own.
+    settled_at: Option<u64>,
 }
 
 /// A stop under way: when its present step is over, and which it is.
@@ -72,7 +76,16 @@ impl Watch {
         let handed = Handed { control: theirs, input: self.input.take() };
         let first = self.spawner.spawn(Role::Main, &handed, self.deadline, None)?;
         let control = control::open(&self.record.plan, first.pid, ours, boot_time());
-        Ok(Vm { first, control, alive: false, over: false, beside, stop: None, asked: Vec::new() })
+        Ok(Vm {
+            first,
+            control,
+            alive: false,
+            over: false,
+            beside,
+            stop: None,
+            asked: Vec::new(),
+            settled_at: None,
+        })
     }
 
     /// Watches until the VM's first process is dead, or until all is to be killed, for that reason.
@@ -90,6 +103,10 @@ impl Watch {
             }
             if vm.over {
                 return None;
+            }
+            if vm.settled_at.is_some_and(|at| boot_time() >= at) {
+                vm.settled_at = None;
+                self.enter_cgroup();
             }
             match self.wait_for(vm) {
                 Ok(true) => {
@@ -111,7 +128,7 @@ impl Watch {
     /// Blocks until something happens or is due. Whether the VM's first process is dead.
     fn wait_for(&self, vm: &Vm) -> io::Result<bool> {
         let shutdown = vm.stop.as_ref().and_then(|stop| stop.shutdown.as_ref());
-        let times = [vm.stop.as_ref().map(|stop| stop.by), vm.control.due()];
+        let times = [vm.stop.as_ref().map(|stop| stop.by), vm.control.due(), vm.settled_at];
         let due = times.into_iter().flatten().fold(self.deadline, u64::min);
         let mut fds = vec![(vm.first.pidfd.as_fd(), PollFlags::IN)];
         fds.extend(shutdown.map(|child| (child.pidfd.as_fd(), PollFlags::IN)));
@@ -123,22 +140,27 @@ impl Watch {
 
     /// Whether the programs have taken over. The end, when one could not.
     fn take_reports(&mut self, vm: &mut Vm) -> Option<Ended> {
-        let before = vm.first.has_taken_over();
         for child in vm.beside.iter_mut().chain([&mut vm.first]) {
             if let Some(reason) = child.take_report() {
-                let how = if boot_time() >= self.deadline { How::DeadlinePassed } else { How::NotStarted };
+                let how = match self.standing {
+                    _ if boot_time() >= self.deadline => How::DeadlinePassed,
+                    Standing::Starting => How::NotStarted,
+                    Standing::Running => How::Crashed,
+                    Standing::Stopping => How::Stopped,
+                };
                 return Some(Ended::new(how, reason));
             }
         }
-        if !before {
-            self.tell_of_life(vm);
-        }
+        self.tell_of_life(vm);
         None
     }
 
-    fn tell_of_life(&mut self, vm: &Vm) {
-        if self.standing == Standing::Starting && vm.first.has_taken_over() && vm.alive {
+    fn tell_of_life(&mut self, vm: &mut Vm) {
+        let mut programs = vm.beside.iter().chain([&vm.first]);
+        if self.standing == Standing::Starting && vm.alive && programs.all(Child::has_taken_over) {
             self.standing = Standing::Running;
+            let spread = u64::from(getpid().as_raw_nonzero().get().unsigned_abs()) * 100_000_000 % SPREAD;
+            vm.settled_at = Some(boot_time() + SETTLED + spread);
             self.tell_all();
         }
     }

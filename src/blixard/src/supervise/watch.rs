@@ -1,10 +1,11 @@
 //! The supervisor's stages: what comes before the VM, the VM itself (`vm.rs`), what comes after; and the one place at
 //! which all of them wait.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +18,7 @@ use rustix::time::{
 };
 
 use super::boot_time;
+use super::cgroup;
 use super::child::{Handed, Role, Spawner};
 use super::console::Console;
 use super::control::by_status;
@@ -105,6 +107,7 @@ pub(super) struct Watch {
     timer: OwnedFd,
     /// The VM is dead, and what comes after it has until then.
     dead_until: Option<u64>,
+    cgroup: Option<PathBuf>,
 }
 
 /// What became of a command that is run to its end.
@@ -149,6 +152,7 @@ impl Watch {
                 daemons: Daemons::new(listener, daemon),
                 timer,
                 dead_until: None,
+                cgroup: None,
             }),
             Err(error) => Err((daemon, Ended::new(How::NotStarted, error.to_string()))),
         }
@@ -263,6 +267,20 @@ impl Watch {
         self.console.finish(boot_time, OUTPUT_PATIENCE);
         write_down(dir, lock, ended);
         self.daemons.tell(&Notice::Ended(ended.clone()));
+        if let Some(cgroup) = self.cgroup {
+            cgroup::leave(&cgroup);
+        }
+    }
+
+    /// Gives the run a cgroup of its own, where that can be.
+    pub(super) fn enter_cgroup(&mut self) {
+        let dir = &self.spawner.dir;
+        let Some(name) = dir.path().file_name().and_then(OsStr::to_str) else { return };
+        // Known to the daemon first: it has to find it also when this process dies at once.
+        let Ok(parent) = cgroup::parent() else { return };
+        if dir.write_cgroup(&parent.join(name)).is_ok() {
+            self.cgroup = cgroup::enter(name).ok();
+        }
     }
 
     /// With the last line that was printed, which is mostly why.

@@ -32,6 +32,7 @@ let
   ++ lib.optional cfg.insecure "--insecure"
   ++ map (peer: "--peer=${peer}") cfg.peers
   ++ map (source: "--discover=${source}") cfg.discover
+  ++ lib.optional (cfg.watchdog != null) "--watchdog=${cfg.watchdog}"
   ++ lib.optional (cfg.vcpus != null) "--vcpus=${toString cfg.vcpus}"
   ++ lib.optional (cfg.memory != null) "--memory=${toString cfg.memory}"
   ++ lib.mapAttrsToList (key: value: "--label=${key}=${value}") cfg.labels
@@ -145,6 +146,17 @@ in
       '';
     };
 
+    watchdog = lib.mkOption {
+      type = lib.types.nullOr (lib.types.strMatching "/dev/watchdog[0-9]*");
+      default = null;
+      example = "/dev/watchdog";
+      description = ''
+        A hardware watchdog to feed while this host keeps its leases: it resets the host when nothing else can end a VM
+        in time. Systemd must not feed it too (`systemd.settings.Manager.RuntimeWatchdogSec`). The device is given to
+        the daemon's group.
+      '';
+    };
+
     vcpus = lib.mkOption {
       type = lib.types.nullOr lib.types.ints.positive;
       default = null;
@@ -201,6 +213,10 @@ in
     networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [
       (lib.toInt (lib.last (lib.splitString ":" cfg.bind)))
     ];
+
+    services.udev.extraRules = lib.mkIf (cfg.watchdog != null) ''
+      KERNEL=="watchdog*", GROUP="blixard", MODE="0660"
+    '';
 
     boot.kernelModules = lib.mkIf cfg.taps [ "tun" ];
 
@@ -292,7 +308,8 @@ in
           "/dev/net/tun rw"
           "/dev/vhost-net rw"
           "/dev/vhost-vsock rw"
-        ];
+        ]
+        ++ lib.optional (cfg.watchdog != null) "${cfg.watchdog} rw";
         AmbientCapabilities = if cfg.taps then [ "CAP_NET_ADMIN" ] else "";
         CapabilityBoundingSet = if cfg.taps then [ "CAP_NET_ADMIN" ] else "";
 

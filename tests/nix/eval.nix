@@ -110,7 +110,7 @@ let
       # A config that is switched off as a whole is absent.
       present = config: if config ? isAbsent then { } else config;
     in
-    mergeAll (map (module: present (settled (module.config or { }))) declaring) // known;
+    mergeAll (map (module: present (settled (module.config or { }))) declaring ++ [ known ]);
 
   self = outputs // {
     packages.x86_64-linux.blixard = named "blixard";
@@ -143,6 +143,7 @@ let
     // {
       firewall = config.networking.firewall.allowedTCPPorts or [ ];
       users = builtins.attrNames config.users.users;
+      udev = config.services.udev.extraRules or "";
       tmpfiles = config.systemd.tmpfiles.rules or [ ];
     };
 in
@@ -170,6 +171,7 @@ in
     hypervisors = [ "microvm-nix" "cloud-hypervisor" ];
     microvmNix = { base = "github:me/base"; timeout = "45m"; };
     taps = true;
+    watchdog = "/dev/watchdog0";
     vcpus = 8;
     memory = 4096;
     labels = { zone = "a"; disk = "ssd"; };
@@ -180,5 +182,6 @@ in
   badPeer = unit { peers = [ "nobody" ]; };
   badSource = unit { discover = [ "file:relative" ]; };
   badHypervisor = unit { hypervisors = [ "xen" ]; };
+  badWatchdog = unit { watchdog = "/dev/sda"; };
   badOption = unit { peer = "1:a:1"; };
 }

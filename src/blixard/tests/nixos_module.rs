@@ -101,6 +101,7 @@ fn vms_outlive_the_daemon_and_the_daemon_is_confined() {
         assert_eq!(service[key], expected, "{key}");
     }
     let devices = service["DeviceAllow"].to_string();
+    assert!(!devices.contains("watchdog") && unit["udev"] == "", "{devices}");
     for device in ["/dev/kvm", "/dev/net/tun", "/dev/vhost-net"] {
         assert!(devices.contains(device), "{devices}");
     }
@@ -134,6 +135,7 @@ fn every_option_reaches_the_unit() {
             "--peer=10.0.0.3:7001",
             "--discover=dns:nodes.example:7001",
             "--discover=file:/etc/nodes",
+            "--watchdog=/dev/watchdog0",
             "--vcpus=8",
             "--memory=4096",
             "--label=disk=ssd",
@@ -145,6 +147,8 @@ fn every_option_reaches_the_unit() {
     assert_eq!(service["AmbientCapabilities"], serde_json::json!(["CAP_NET_ADMIN"]));
     assert_eq!(service["CapabilityBoundingSet"], serde_json::json!(["CAP_NET_ADMIN"]));
     assert!(service["RestrictAddressFamilies"].to_string().contains("AF_NETLINK"));
+    assert!(service["DeviceAllow"].to_string().contains("/dev/watchdog0 rw"));
+    assert!(unit["udev"].as_str().unwrap().contains("GROUP=\"blixard\""));
     assert_eq!(service["ReadWritePaths"], serde_json::json!(["/srv/blixard"]));
     assert!(service.get("StateDirectory").is_none());
     assert_eq!(unit["tmpfiles"], serde_json::json!(["d /srv/blixard 0700 blixard blixard -"]));
@@ -163,6 +167,7 @@ fn what_the_daemon_would_refuse_is_refused_when_the_system_is_built() {
         ("badPeer", "services.blixard.peers"),
         ("badSource", "services.blixard.discover"),
         ("badHypervisor", "services.blixard.hypervisors"),
+        ("badWatchdog", "services.blixard.watchdog"),
         ("badOption", "services.blixard has no option peer"),
     ] {
         let output = evaluate(&nix, attribute);

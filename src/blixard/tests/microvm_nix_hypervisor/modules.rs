@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use blixard::hypervisor::backend::{Backend, Job};
-use blixard::hypervisor::microvm_nix::NixSpec;
+use blixard::hypervisor::microvm_nix::{NixSpec, Options};
+use blixard::hypervisor::run_dir::Control;
 use blixard_node::spec::{Port, Protocol, Resources, VmSpec};
 
 use crate::store::{Host, is_skipped, vm, web};
@@ -154,4 +155,23 @@ fn any_host_builds_it_whatever_its_own_base_is() {
     assert_eq!(second.prepare(&named, None).unwrap(), pinned);
     let plan = second.backend.plan(Job { name: &web(), spec: &named, artifact: None }).unwrap();
     assert_eq!(plan.command, [pinned.path.join("bin/microvm-run").display().to_string()]);
+}
+
+#[test]
+#[ignore = "needs a network, and builds a NixOS system with this host's own nix"]
+fn the_example_builds_with_the_real_microvm_nix() {
+    if is_skipped(&["nix"]) {
+        return;
+    }
+    let host = Host::with(Options::of_host().unwrap());
+    let ports = vec![Port { protocol: Protocol::Tcp, host: 8080, guest: 80 }];
+    let spec = VmSpec { ports, ..file(include_str!("../../../../examples/microvm.nix")) };
+    let built = host.prepare(&spec, None).unwrap();
+    assert!(built.path.display().to_string().ends_with("-microvm-qemu-web"), "{}", built.path.display());
+    let plan = host.backend.plan(Job { name: &web(), spec: &spec, artifact: None }).unwrap();
+    assert_eq!(plan.control, Control::Qmp { listens_at: Some(host.state().join("volumes/web/web.sock")) });
+    let script = fs::read_to_string(built.path.join("bin/microvm-run")).unwrap();
+    for words in ["-m 512", "-smp 2", "hostfwd=tcp:127.0.0.1:8080-:80"] {
+        assert!(script.contains(words), "{words}: {script}");
+    }
 }

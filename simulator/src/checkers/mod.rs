@@ -200,7 +200,7 @@ impl Checkers {
             self.note(truth.at, result);
             let result = self.leases.take(truth.host, &truth.fact);
             self.note(truth.at, result);
-            let result = self.volumes.take(truth, self.replay.unseen() > 0);
+            let result = self.volumes.take(truth, self.replay.has_gaps());
             self.note(truth.at, result);
             let result = self.artifacts.take(truth, self.replay.unseen() > 0);
             self.note(truth.at, result);
@@ -248,7 +248,7 @@ impl Checkers {
     pub fn converged<N: NodeView>(&self, core: &[&N], up: &BTreeSet<NodeId>) -> Result<(), String> {
         convergence::converged(core, up, &self.single_run)?;
         match convergence::leader_of(core).and_then(NodeView::state) {
-            Some(state) if self.replay.unseen() == 0 => self.volumes.removed(state),
+            Some(state) if !self.replay.has_gaps() => self.volumes.removed(state),
             _ => Ok(()),
         }
     }

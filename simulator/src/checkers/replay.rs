@@ -247,6 +247,11 @@ impl Replay {
         self.gaps.iter().skip(1).map(|(from, to)| to.0 - from.0 - 1).sum()
     }
 
+    /// Whether some entry was not carried out here, so that nobody knows what it asked for. The state before the first one does not count.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.gaps.len() > 1
+    }
+
     /// A VM as of `revision`.
     pub(super) fn vm_at(&self, name: &VmName, revision: Revision) -> Option<Facts> {
         version_at(self.versions.get(name)?, revision)

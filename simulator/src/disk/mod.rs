@@ -219,7 +219,7 @@ impl SimDisk {
         let inner = &mut *self.0.borrow_mut();
         assert!(!inner.under_way, "a process that ends in good order waits for its write");
         match &mut inner.medium {
-            Medium::Modelled(modelled) => modelled.close(),
+            Medium::Modelled(_) => {}
             Medium::Redb(redb) => redb.close(),
         }
     }
@@ -355,17 +355,17 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_commit_index_costs_nothing() {
+    fn a_commit_index_that_is_written_is_kept() {
         for engine in ENGINES {
             let (disk, mut node) = opened(engine);
             node.begin(vote(1));
             disk.complete();
             let moved = HardState { term: 1, vote: 1, commit: 5 };
             node.begin(WriteBatch { hard_state: Some(moved), ..WriteBatch::default() });
-            assert_eq!(disk.cost(), Cost::default(), "{engine:?}");
+            assert!(disk.cost().syncs > 0, "{engine:?}");
             disk.complete();
             disk.crash(Loss::Power, &mut Rng::new(1, 0));
-            assert_eq!(node.load().unwrap().hard_state, HardState { commit: 0, ..moved }, "{engine:?}");
+            assert_eq!(node.load().unwrap().hard_state, moved, "{engine:?}");
         }
     }
 

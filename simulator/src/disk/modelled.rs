@@ -9,14 +9,12 @@ use blixard_runtime::DiskError;
 use super::{Cost, Fault, LIE_BATCHES_MAX};
 
 /// Keeps what [`Stored`] says, with the promises of [`blixard_runtime::Disk`] and nothing more: a crash leaves the
-/// image from before or from after the batch under way, and a moved commit index is lost until another write takes it along.
+/// image from before or from after the batch under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Modelled {
     /// What is stored, but for the entries.
     rest: Stored,
     entries: VecDeque<LogEntry>,
-    /// The commit index that a crash leaves. The one in `rest` may be newer.
-    commit_durable: u64,
     under_way: Option<WriteBatch>,
     fault: Option<Fault>,
     /// Set after an error: why everything is refused.
@@ -54,7 +52,7 @@ impl Modelled {
 
     pub(super) fn cost(&self) -> Cost {
         match &self.under_way {
-            Some(batch) if !self.moves_commit_only(batch) => {
+            Some(batch) if !batch.is_empty() => {
                 let bytes: u64 = batch.append.iter().map(|entry| entry.data.len() as u64).sum();
                 let snapshot = batch.snapshot.as_ref().map_or(0, |snapshot| snapshot.data.len() as u64);
                 Cost { writes: 4 + ((bytes + snapshot) / 4_096) as u32, syncs: 1, bytes: bytes + snapshot }
@@ -68,11 +66,7 @@ impl Modelled {
             return Err(error.clone());
         }
         let Some(batch) = self.under_way.take() else { return Ok(()) };
-        if self.moves_commit_only(&batch) {
-            // Behind a lie the fields here are older than what the node believes; the commit index can wait.
-            if self.lied.is_empty() {
-                self.rest.hard_state = batch.hard_state.unwrap_or(self.rest.hard_state);
-            }
+        if batch.is_empty() {
             return Ok(());
         }
         if let Some(fault) = self.fault.take() {
@@ -102,19 +96,15 @@ impl Modelled {
         for batch in lied.into_iter().take(kept) {
             self.apply(batch);
         }
-        if let Some(batch) = self.under_way.take() {
-            let only_commit = self.moves_commit_only(&batch);
-            if whole && !only_commit && rng.ratio(1, 2) {
-                self.apply(batch);
-            }
+        if let Some(batch) = self.under_way.take()
+            && whole
+            && !batch.is_empty()
+            && rng.ratio(1, 2)
+        {
+            self.apply(batch);
         }
-        self.rest.hard_state.commit = self.commit_durable;
         self.fault = None;
         self.failed = None;
-    }
-
-    pub(super) fn close(&mut self) {
-        self.rest.hard_state.commit = self.commit_durable;
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -131,17 +121,6 @@ impl Modelled {
 
     pub(super) fn lie(&mut self, lying: bool) {
         self.lying = lying;
-    }
-
-    fn moves_commit_only(&self, batch: &WriteBatch) -> bool {
-        let Some(new) = batch.hard_state else { return batch.is_empty() };
-        // A vote among the batches lied about stands in none of the fields here.
-        let old = self.lied.iter().rev().find_map(|batch| batch.hard_state).unwrap_or(self.rest.hard_state);
-        (new.term, new.vote) == (old.term, old.vote)
-            && batch.identity.is_none()
-            && batch.snapshot.is_none()
-            && batch.append.is_empty()
-            && batch.agent.is_none()
     }
 
     /// [`Stored::apply`] in time proportional to the batch, however long the log.
@@ -167,7 +146,6 @@ impl Modelled {
         if let Some(hard_state) = batch.hard_state {
             self.rest.hard_state = hard_state;
         }
-        self.commit_durable = self.rest.hard_state.commit;
         if let Some(agent) = batch.agent {
             self.rest.agent = agent;
         }

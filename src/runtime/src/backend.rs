@@ -27,9 +27,7 @@ pub trait Network {
 ///
 /// It is loaded before the first batch, and one batch is under way at a time. When `poll` has said `Ready(Ok)`, the batch
 /// survives the process's death and a power loss; before that, a crash leaves the image from before the batch or from
-/// after it, nothing else. The one exception: a batch that only moves the commit index need not survive until the next
-/// other one does, as that index is a lower bound. After an error the disk is not used again: the process ends and opens
-/// anew.
+/// after it, nothing else. After an error the disk is not used again: the process ends and opens anew.
 pub trait Disk {
     /// Reads all there is.
     ///

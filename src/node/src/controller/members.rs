@@ -15,6 +15,8 @@ pub(crate) struct Candidate {
     pub(crate) leaving: bool,
     /// Its log is nearly the leader's.
     pub(crate) caught_up: bool,
+    /// The leader has heard its replica within the last election timeout, or is it.
+    pub(crate) heard: bool,
 }
 
 /// The next step towards the wished voters.
@@ -27,7 +29,8 @@ pub(crate) enum Step {
 }
 
 /// What to do next, if anything. Members are taken in as learners one by one; when all that are wished have caught
-/// up, one joint change swaps them in and the unwished out; then the joint change is left.
+/// up, one joint change swaps them in and the unwished out; then the joint change is left. No change is begun towards voters of whom no
+/// majority is heard: it could never be ended.
 pub(crate) fn plan(
     leader: NodeId,
     membership: &Membership,
@@ -55,7 +58,10 @@ pub(crate) fn plan(
     let added = newcomers.iter().map(|node| change(ConfChangeType::AddNode, *node));
     let removed = unwished.map(|node| change(ConfChangeType::RemoveNode, *node));
     let changes: Vec<_> = added.chain(removed).collect();
-    if changes.is_empty() {
+    let stays = |node: &&NodeId| wished.contains(node) || **node == leader;
+    let voters: Vec<_> = membership.voters.iter().filter(stays).chain(&newcomers).collect();
+    let heard = voters.iter().filter(|node| member(node).is_some_and(|member| member.heard)).count();
+    if changes.is_empty() || 2 * heard <= voters.len() {
         return None;
     }
     let transition = ConfChangeTransition::Explicit;
@@ -106,7 +112,9 @@ fn hand_over(
     }
     let able = |node: &&NodeId| {
         membership.voters.contains(node)
-            && members.iter().any(|member| member.node == **node && member.healthy && member.caught_up)
+            && members
+                .iter()
+                .any(|member| member.node == **node && member.healthy && member.caught_up && member.heard)
     };
     wished.iter().find(able).map(|node| Step::HandOver(*node))
 }
@@ -128,7 +136,7 @@ mod tests {
     use super::*;
 
     fn member(node: u64, healthy: bool) -> Candidate {
-        Candidate { node: NodeId(node), healthy, leaving: false, caught_up: healthy }
+        Candidate { node: NodeId(node), healthy, leaving: false, caught_up: healthy, heard: healthy }
     }
 
     fn membership(voters: &[u64], learners: &[u64]) -> Membership {
@@ -190,6 +198,17 @@ mod tests {
         assert_eq!(told(step), "hand over to n2");
         let step = plan(NodeId(2), &membership(&[1, 2, 3], &[4]), &hosts, 5);
         assert_eq!(told(step), "AddNode 4, RemoveNode 1");
+    }
+
+    #[test]
+    fn voters_of_whom_no_majority_is_heard_are_not_aimed_at() {
+        // 2 is gone for good and nobody has noticed yet; 1 and 3 are to leave.
+        let mut hosts = [member(1, true), member(2, true), member(3, true)];
+        (hosts[0].leaving, hosts[2].leaving) = (true, true);
+        (hosts[1].caught_up, hosts[1].heard) = (false, false);
+        assert_eq!(told(plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5)), "nothing");
+        (hosts[1].caught_up, hosts[1].heard) = (true, true);
+        assert_eq!(told(plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5)), "hand over to n2");
     }
 
     #[test]

@@ -417,6 +417,7 @@ impl Controller {
                 .consensus
                 .progress(*node)
                 .is_some_and(|p| p.matched + LAG_MAX >= last && p.matched > 0),
+            heard: *node == ctx.id() || self.consensus.progress(*node).is_some_and(|p| p.recent_active),
         };
         let candidates: Vec<_> = state.hosts.iter().map(candidate).collect();
         let membership = self.consensus.log().membership();

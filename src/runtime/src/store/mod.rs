@@ -36,8 +36,6 @@ pub struct RedbDisk<B: StorageBackend> {
     head: StoreHead,
     /// What a load gives, or would give.
     hard_state: HardState,
-    /// The commit index in `hard_state` is newer than the file's.
-    commit_unwritten: bool,
     /// The outcome of the last batch.
     outcome: Result<(), DiskError>,
 }
@@ -104,38 +102,24 @@ impl<B: StorageBackend> RedbDisk<B> {
     }
 
     fn with(path: &str, backend: Arc<B>, db: Database, head: StoreHead, hard_state: HardState) -> Self {
-        Self { path: path.into(), backend, db, head, hard_state, commit_unwritten: false, outcome: Ok(()) }
+        Self { path: path.into(), backend, db, head, hard_state, outcome: Ok(()) }
     }
 
     fn write(&mut self, batch: &WriteBatch) -> Result<(), DiskError> {
-        if self.moves_commit_only(batch) {
-            self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
-            self.commit_unwritten = true;
+        if batch.is_empty() {
             return Ok(());
         }
         self.assert_no_gap(batch);
-        let hard_state = batch.hard_state.or(self.commit_unwritten.then_some(self.hard_state));
         let commit = || -> Result<StoreHead, StoreError> {
             let txn = self.db.begin_write()?;
-            let head = tables::write(&txn, &self.head, batch, hard_state)?;
+            let head = tables::write(&txn, &self.head, batch, batch.hard_state)?;
             txn.commit()?;
             frame::mark(&*self.backend, head.sequence)?;
             Ok(head)
         };
         self.head = commit().map_err(|error| error.at(&self.path))?;
-        self.hard_state = hard_state.unwrap_or(self.hard_state);
-        self.commit_unwritten = false;
+        self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
         Ok(())
-    }
-
-    /// Whether `batch` needs not be durable. A commit index is a lower bound that the leader tells again.
-    fn moves_commit_only(&self, batch: &WriteBatch) -> bool {
-        let Some(new) = batch.hard_state else { return batch.is_empty() };
-        (new.term, new.vote) == (self.hard_state.term, self.hard_state.vote)
-            && batch.identity.is_none()
-            && batch.snapshot.is_none()
-            && batch.append.is_empty()
-            && batch.agent.is_none()
     }
 
     /// A gap would make a log that does not open again: better not to write it.

@@ -60,6 +60,8 @@ pub(crate) struct Cluster {
     /// How long a hypervisor takes to list what it has.
     pub(crate) list_takes: Duration,
     pub(crate) guests: Guests,
+    /// Hypervisors take a purge and say nothing of it.
+    pub(crate) purges_hang: bool,
 }
 
 pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
@@ -111,6 +113,7 @@ impl Cluster {
             raft,
             list_takes: LATENCY,
             guests: Guests::Willing,
+            purges_hang: false,
         };
         let first = config(1, &cluster.raft, &[]);
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
@@ -270,6 +273,7 @@ impl Cluster {
                 self.note(&format!("{} resumes", told(id, run)));
                 Ok(Done::Resumed)
             }
+            HypervisorRequest::Purge { .. } if self.purges_hang => return,
             HypervisorRequest::Purge { run, .. } => {
                 assert!(!runs.keys().any(|other| other.vm == run.vm), "what runs is not purged");
                 self.note(&format!("{} is purged", told(id, run)));

@@ -112,6 +112,38 @@ fn whoever_gives_the_volumes_up_waits_no_more() {
     assert!(!cluster.log.contains("is purged"), "{}", cluster.log);
 }
 
+/// A removal may be under way when somebody says that the volumes are to stay, and its completion may never come.
+#[test]
+fn a_removal_without_an_end_holds_nothing_up_once_the_volumes_are_given_up() {
+    let (mut cluster, _) = stopped_vm(false);
+    cluster.purges_hang = true;
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(5));
+    assert!(stands(&cluster).is_some(), "{}", cluster.log);
+    delete(&mut cluster, true);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+    cluster.done(Write::CreateVm { name: name("web"), spec: spec() }).unwrap();
+    cluster.done(Write::StartVm { name: name("web"), generation: None }).unwrap();
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.running().len(), 1, "{}", cluster.log);
+}
+
+/// As above, but the removal hangs for a VM that ran when it was deleted and keeps its host.
+#[test]
+fn a_running_vms_removal_without_an_end_can_be_given_up() {
+    let (mut cluster, _) = stopped_vm(false);
+    cluster.done(Write::StartVm { name: name("web"), generation: None }).unwrap();
+    cluster.run(Duration::from_secs(2));
+    cluster.purges_hang = true;
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(5));
+    assert!(stands(&cluster).is_some(), "{}", cluster.log);
+    delete(&mut cluster, true);
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(stands(&cluster), None, "{}", cluster.log);
+}
+
 #[test]
 fn a_running_vm_is_stopped_first() {
     let (mut cluster, host) = stopped_vm(false);

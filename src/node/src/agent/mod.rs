@@ -7,7 +7,7 @@
 mod reconcile;
 mod vm;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::context::Context;
 use crate::effects::Event;
@@ -59,7 +59,8 @@ pub(crate) struct Agent {
     leader: Option<NodeId>,
     /// When a leader was last heard.
     heard: Time,
-    members_tried: usize,
+    /// Members asked since a leader was last heard.
+    tried: BTreeSet<NodeId>,
     /// How often in a row it was sent elsewhere.
     redirects: u32,
     vms: BTreeMap<VmId, Local>,
@@ -87,7 +88,7 @@ impl Agent {
             nudged: false,
             leader: None,
             heard: now,
-            members_tried: 0,
+            tried: BTreeSet::new(),
             redirects: 0,
             vms: BTreeMap::new(),
             ops: BTreeMap::new(),
@@ -198,7 +199,7 @@ impl Agent {
         self.heartbeat_sent = Some(now);
         self.nudged = false;
         if self.leader.is_none() || now.since(self.heard) > SILENCE_MAX {
-            self.look_elsewhere(now);
+            self.look_elsewhere(ctx.id(), now);
         }
         let Some(to) = self.leader else { return };
         self.sequence += 1;
@@ -226,14 +227,17 @@ impl Agent {
         self.vms.values().filter_map(Local::report).collect()
     }
 
-    /// Takes the next known member for the leader; it will answer who is.
-    fn look_elsewhere(&mut self, now: Time) {
+    /// Takes another known member for the leader; it will answer who is. Each is asked once before any is asked again, in whatever order
+    /// the members stand: every member that answers brings an order of its own.
+    fn look_elsewhere(&mut self, me: NodeId, now: Time) {
         self.heard = now;
-        let members = &self.record.members;
-        if !members.is_empty() {
-            self.members_tried = (self.members_tried + 1) % members.len();
-            self.leader = Some(members[self.members_tried].0);
-        }
+        let others = || self.record.members.iter().map(|(node, _)| *node).filter(|node| *node != me);
+        let next = others().find(|node| !self.tried.contains(node)).or_else(|| {
+            self.tried.clear();
+            others().next()
+        });
+        self.tried.extend(next);
+        self.leader = next.or(self.leader);
     }
 
     /// The member asked is not the leader.
@@ -291,6 +295,7 @@ impl Agent {
         self.heartbeat_every = Duration(ack.ttl.0 / HEARTBEATS_PER_LEASE);
         self.leader = Some(from);
         self.heard = now;
+        self.tried.clear();
         self.learn_members(ack.members, ctx);
         match ack.set {
             Some(set) => self.take_set(ack.revision, set, ctx),

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use blixard_sim::output;
-use blixard_sim::scenario::{Outcome, Scenario};
+use blixard_sim::scenario::{self, Outcome, Scenario};
 use blixard_sim::world::{self, Sabotage};
 
 /// Scenario, seed, and what went wrong there.
@@ -29,6 +29,7 @@ const FOUND: [(&str, u64, &str); 21] = [
     ("hypervisor", 21, "a stop that the hypervisor has no way to carry out was asked for again for ever"),
     ("hypervisor", 145, "did not recover; held since the agent asks before it speaks"),
     ("everything", 57, "did not recover; held since the commit index is durable"),
+    ("leases", 17, "an agent that looked for a leader never asked the members that knew"),
     ("churn", 10_520, "the simulator: a removed member lost its disk while it still voted"),
 ];
 
@@ -51,6 +52,20 @@ fn what_was_found_stays_mended() {
         let scenario =
             Scenario::parse(&file.display().to_string(), &text).unwrap_or_else(|problem| panic!("{problem}"));
         holds(&scenario, seed, found);
+    }
+}
+
+/// Drawn scenarios that found a bug, as they were drawn; the seed is the number in the name, what it found the description.
+#[test]
+fn what_drawn_scenarios_found_stays_mended() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let files = scenario::find_all(&folder.display().to_string()).expect("the folder tests/regressions");
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let scenario =
+            Scenario::parse(&file.display().to_string(), &text).unwrap_or_else(|problem| panic!("{problem}"));
+        let seed = scenario.name.rsplit('-').next().and_then(|seed| seed.parse().ok());
+        holds(&scenario, seed.expect("a name that ends with the seed"), &scenario.description);
     }
 }
 

@@ -8,7 +8,7 @@ use blixard_sim::scenario::{self, Outcome, Scenario};
 use blixard_sim::world::{self, Sabotage};
 
 /// Scenario, seed, and what went wrong there.
-const FOUND: [(&str, u64, &str); 21] = [
+const FOUND: [(&str, u64, &str); 22] = [
     ("hypervisor", 16, "two leaders in a term: the commit index of a membership change was not durable"),
     ("hypervisor", 41, "the same"),
     ("everything", 50, "the same"),

@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::hypervisor::cloud_hypervisor::CloudHypervisorSpec;
 use crate::hypervisor::microvm_nix::NixSpec;
 use crate::hypervisor::process::ProcessSpec;
 use crate::hypervisor::qemu::QemuSpec;
@@ -82,6 +83,7 @@ const BACKEND_KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("microvm-nix", &["flake", "locked", "file", "base"]),
+    ("cloud-hypervisor", &["kernel", "firmware", "initramfs", "cmdline", "disks", "tap", "mac"]),
 ];
 
 const PORTS_USAGE: &str = "as in ports = [\"8080:80\", \"53:53/udp\", { host = 8443, guest = 443 }]";
@@ -306,6 +308,7 @@ impl Reader<'_> {
         match name.as_str() {
             "process" => self.check_types::<ProcessSpec>(found)?,
             "qemu" => self.check_types::<QemuSpec>(found)?,
+            "cloud-hypervisor" => self.check_types::<CloudHypervisorSpec>(found)?,
             _ => {}
         }
         // Read once more, for the values without their places.
@@ -321,6 +324,7 @@ impl Reader<'_> {
             "process" => ProcessSpec::parse(&payload).map(|_| ()),
             "qemu" => QemuSpec::parse(&payload).map(|_| ()),
             "microvm-nix" => NixSpec::parse(&payload).map(|_| ()),
+            "cloud-hypervisor" => CloudHypervisorSpec::parse(&payload).map(|_| ()),
             _ => Ok(()),
         };
         parsed.map_err(|reason| {

@@ -11,6 +11,7 @@
 
 pub mod backend;
 mod builders;
+pub mod cloud_hypervisor;
 mod host;
 mod live;
 pub mod microvm_nix;
@@ -36,6 +37,7 @@ use blixard_node::input::Input;
 use rustix::event::{EventfdFlags, eventfd};
 
 use backend::Backend;
+use cloud_hypervisor::CloudHypervisor;
 use host::Host;
 use microvm_nix::MicrovmNix;
 use process::Process;
@@ -99,6 +101,7 @@ impl Backends {
             Box::new(Process),
             Box::new(Qemu::new(&config.state_dir)),
             Box::new(MicrovmNix::new(&config.state_dir)),
+            Box::new(CloudHypervisor::new(&config.state_dir)),
         ]
     }
 

@@ -92,6 +92,9 @@ pub enum Control {
     CloudHypervisor {
         /// The Unix socket at which the program listens.
         listens_at: PathBuf,
+        /// Whether it was told to write its events to the open file 3, which it is handed then.
+        #[serde(default)]
+        events: bool,
     },
     /// By another program, which asks the guest to power off.
     Command {

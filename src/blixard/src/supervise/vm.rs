@@ -134,7 +134,7 @@ impl Watch {
         fds.extend(shutdown.map(|child| (child.pidfd.as_fd(), PollFlags::IN)));
         let reports = vm.beside.iter().chain([&vm.first]).filter_map(|child| child.report.as_ref());
         fds.extend(reports.map(|report| (report.as_fd(), PollFlags::IN)));
-        fds.extend(vm.control.fd());
+        fds.extend(vm.control.fds());
         Ok(self.wait(&fds, due)?[0])
     }
 

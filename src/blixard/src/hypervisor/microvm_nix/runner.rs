@@ -112,7 +112,9 @@ impl Runner {
         let socket = socket.filter(|socket| socket.as_os_str().len() <= SOCKET_LEN_MAX);
         match (self.hypervisor.as_str(), socket, self.program("microvm-shutdown")) {
             ("qemu", Some(socket), _) => Control::Qmp { listens_at: Some(socket) },
-            ("cloud-hypervisor", Some(listens_at), _) => Control::CloudHypervisor { listens_at },
+            ("cloud-hypervisor", Some(listens_at), _) => {
+                Control::CloudHypervisor { listens_at, events: false }
+            }
             (_, _, Some(shutdown)) => Control::Command { shutdown: vec![shutdown] },
             _ => Control::Signals,
         }
@@ -216,7 +218,7 @@ mod tests {
         let runner = Runner::read(&path).unwrap();
         assert_eq!(
             runner.control(Path::new("/v")),
-            Control::CloudHypervisor { listens_at: "/v/web.sock".into() }
+            Control::CloudHypervisor { listens_at: "/v/web.sock".into(), events: false }
         );
         let names = |commands: Vec<Vec<String>>| -> Vec<String> {
             commands.iter().map(|command| command[0].rsplit('/').next().unwrap().to_owned()).collect()

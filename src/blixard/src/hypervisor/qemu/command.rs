@@ -119,7 +119,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// An address of the kind that QEMU's guests have, the same each time for the same name (FNV-1a).
-fn mac_of(name: &VmName) -> String {
+pub(in crate::hypervisor) fn mac_of(name: &VmName) -> String {
     let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -19,7 +19,7 @@ const QCOW2_MAGIC: &[u8] = b"QFI\xfb";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The disk's file in the VM's folder.
-pub(super) fn path(folder: &Path, disk: &Disk) -> PathBuf {
+pub(in crate::hypervisor) fn path(folder: &Path, disk: &Disk) -> PathBuf {
     folder.join(format!("{}.{}", disk.volume, disk.format.as_str()))
 }
 
@@ -27,7 +27,7 @@ pub(super) fn path(folder: &Path, disk: &Disk) -> PathBuf {
 ///
 /// # Errors
 /// What is in the way, and how to mend it.
-pub(super) fn prepare(folder: &Path, disk: &Disk) -> Result<(), String> {
+pub(in crate::hypervisor) fn prepare(folder: &Path, disk: &Disk) -> Result<(), String> {
     let told = |error: io::Error| explain(&format!("volume {:?}", disk.volume), folder, &error);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(told)?;
     let other = match disk.format {
@@ -157,7 +157,7 @@ fn explain(what: &str, folder: &Path, error: &io::Error) -> String {
 ///
 /// # Errors
 /// What cannot be removed.
-pub(super) fn purge(folder: &Path) -> Result<(), String> {
+pub(in crate::hypervisor) fn purge(folder: &Path) -> Result<(), String> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

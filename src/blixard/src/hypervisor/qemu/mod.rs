@@ -2,7 +2,7 @@
 
 mod accel;
 mod command;
-mod disk;
+pub(super) mod disk;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use super::backend::{Backend, Job};
 use super::run_dir::{Control, Plan};
 use super::tool;
 use command::Machine;
+pub(super) use command::mac_of;
 
 /// How long QEMU may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ impl Qemu {
 }
 
 /// As root QEMU makes a tap that it does not find, and nothing is at the other end of it.
-fn check_interface(network: Network, name: &str) -> Result<(), String> {
+pub(super) fn check_interface(network: Network, name: &str) -> Result<(), String> {
     let net = Path::new("/sys/class/net").join(name);
     match network {
         Network::Tap if !net.join("tun_flags").exists() => Err(format!(

@@ -186,7 +186,7 @@ impl QemuSpec {
 }
 
 impl Disk {
-    fn check(&self) -> Result<(), String> {
+    pub(in crate::hypervisor) fn check(&self) -> Result<(), String> {
         let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         if self.volume.is_empty() || self.volume.len() > 32 || !self.volume.bytes().all(fits) {
             return Err(format!("volume {:?} is no name: use 1 to 32 of a-z, 0-9 and '-'", self.volume));

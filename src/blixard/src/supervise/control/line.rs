@@ -104,6 +104,11 @@ impl Line {
         Some(line)
     }
 
+    /// Takes all that has come.
+    pub(super) fn take_all(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
     fn call(&mut self, now: u64) {
         let State::Calling { path, retry_at } = &mut self.state else {
             return;

@@ -3,7 +3,7 @@
 //! The supervisor's loop owns one controller from the moment the program is spawned until it is dead, and does four
 //! things with it:
 //!
-//! 1. It waits for the controller's descriptor ([`Controller::fd`]) and its time ([`Controller::due`]) beside its own.
+//! 1. It waits for the controller's descriptor ([`Controller::fds`]) and its time ([`Controller::due`]) beside its own.
 //! 2. After whatever woke it, it calls [`Controller::turn`], which does what can be done without waiting (connecting,
 //!    reading, writing, noticing that an answer is overdue) and returns the [`News`].
 //! 3. It passes on what it is told to do, by [`Controller::ask`]. Answers come as news of a later turn.
@@ -16,6 +16,8 @@
 //! Another hypervisor is a file beside this one: a type with these five functions, and its line in [`open`]. A
 //! [`Line`](line::Line) does the reading, writing and connecting for those that speak over a socket.
 
+mod cloud_hypervisor;
+mod http;
 mod line;
 mod qmp;
 mod signals;
@@ -59,9 +61,9 @@ pub(super) enum News {
 /// See the module. No function may block, and none fails: a controller whose program does not answer says so in its
 /// news.
 pub(super) trait Controller {
-    /// What to wait for, if anything.
-    fn fd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        None
+    /// What to wait for.
+    fn fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        Vec::new()
     }
 
     /// When to take a turn although nothing has happened, in nanoseconds of the boot-time clock.
@@ -91,15 +93,30 @@ pub(super) fn open(plan: &Plan, pid: Pid, line: Option<OwnedFd>, now: u64) -> Bo
         Control::Qmp { listens_at: Some(path) } => {
             Box::new(qmp::Qmp::new(line::Line::calling(plan.workdir.join(path), now), now).with_keyboard())
         }
-        Control::Signals | Control::Command { .. } | Control::CloudHypervisor { .. } => {
-            Box::new(signals::Signals::new(pid))
+        Control::CloudHypervisor { listens_at, .. } => {
+            let (socket, events) =
+                (plan.workdir.join(listens_at), line.map(|line| line::Line::open(Some(line))));
+            Box::new(cloud_hypervisor::CloudHypervisor::new(socket, events, now))
         }
+        Control::Signals | Control::Command { .. } => Box::new(signals::Signals::new(pid)),
     }
 }
 
 /// Whether the program is to be handed a socket as open file 3.
 pub(super) fn wants_line(control: &Control) -> bool {
-    matches!(control, Control::Qmp { listens_at: None })
+    matches!(control, Control::Qmp { listens_at: None } | Control::CloudHypervisor { events: true, .. })
+}
+
+/// The longest words of a program that are passed on, in bytes.
+const WORDS_LEN_MAX: usize = 200;
+
+/// A program's words, cut where they are too long.
+fn shortened(mut words: String) -> String {
+    if words.len() > WORDS_LEN_MAX {
+        let cut = (0..=WORDS_LEN_MAX).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
+        words.truncate(cut);
+    }
+    words
 }
 
 /// An end as its status alone tells it.

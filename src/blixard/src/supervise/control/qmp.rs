@@ -9,7 +9,7 @@ use rustix::process::WaitStatus;
 use serde::Deserialize;
 
 use super::line::Line;
-use super::{Ask, Controller, News, by_status};
+use super::{Ask, Controller, News, by_status, shortened};
 use crate::hypervisor::wire::{Ended, How};
 
 const SECOND: u64 = 1_000_000_000;
@@ -26,9 +26,6 @@ const CHECK: u64 = 20 * SECOND;
 /// How long a QEMU may live that has said that it ends, or has closed its line. Some versions hang then: 7.2 when a command
 /// comes in that very moment.
 const LAST_WORDS: u64 = 3 * SECOND;
-
-/// The longest words of QEMU that are passed on, in bytes.
-const WORDS_LEN_MAX: usize = 200;
 
 /// See the module.
 #[derive(Debug)]
@@ -242,8 +239,8 @@ impl Qmp {
 }
 
 impl Controller for Qmp {
-    fn fd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        self.line.fd()
+    fn fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        self.line.fd().into_iter().collect()
     }
 
     fn due(&self) -> Option<u64> {
@@ -303,14 +300,6 @@ impl Controller for Qmp {
             None => by_status,
         }
     }
-}
-
-fn shortened(mut words: String) -> String {
-    if words.len() > WORDS_LEN_MAX {
-        let cut = (0..=WORDS_LEN_MAX).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
-        words.truncate(cut);
-    }
-    words
 }
 
 #[cfg(test)]

@@ -48,18 +48,44 @@ impl Drop for Daemon {
     }
 }
 
-#[test]
-fn a_shell_that_runs_as_a_vm_is_spoken_to_from_another_host() {
+/// Two daemons; VMs that the first one is told of run on the second.
+fn two_daemons(command: &str) -> [Daemon; 2] {
     let first = Daemon::start(1, None);
     until("it leads", || first.command("cluster status").output().unwrap().status.success());
     let second = Daemon::start(2, Some(&first));
     until("both are members", || {
         first.ok("cluster status --format json").matches("\"address\"").count() == 2
     });
-    let text = "memory = 64\nrestart = 'never'\n[requires]\nhost = '2'\n[process]\ncommand = ['sh']\n";
-    fs::write(first.folder.path().join("sh.toml"), text).unwrap();
-    first.ok("vm create sh --config sh.toml");
+    let head = "memory = 64\nrestart = 'never'\n[requires]\nhost = '2'\n[process]\n";
+    fs::write(first.folder.path().join("vm.toml"), format!("{head}command = {command}\n")).unwrap();
+    first.ok("vm create sh --config vm.toml");
     first.ok("vm start sh");
+    [first, second]
+}
+
+#[test]
+fn a_follower_goes_on_through_another_member_where_it_was() {
+    let count = "['sh', '-c', 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done']";
+    let [first, second] = two_daemons(count);
+    let third = Daemon::start(3, Some(&first));
+    until("all vote", || first.ok("cluster status --format json").matches("\"voter\"").count() == 2);
+    let servers = format!("{},{},{}", first.address, third.address, second.address);
+    let follower = Running::start(first.command("vm logs sh -f").env("BLIXARD_SERVER", servers));
+    let count = || follower.out().lines().count();
+    until("it follows", || count() > 3);
+    drop(first);
+    until("the connection breaks", || follower.err().contains("the connection broke"));
+    let broke = count();
+    until("it goes on", || count() > broke + 5);
+    let out = follower.out();
+    let whole = &out[..out.rfind('\n').unwrap()];
+    let lost = whole.lines().enumerate().find(|(at, line)| at.to_string() != *line);
+    assert_eq!(lost, None, "every line came once");
+}
+
+#[test]
+fn a_shell_that_runs_as_a_vm_is_spoken_to_from_another_host() {
+    let [first, second] = two_daemons("['sh']");
     let mut console = Running::start(first.command("vm console sh --linger 1h").stdin(Stdio::piped()));
     let mut tell = |text: &str| console.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     tell("echo $((6 * 7))\n");

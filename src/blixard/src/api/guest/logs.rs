@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use blixard_node::error::RequestError;
-use blixard_node::ids::{Epoch, NodeId, VmId};
+#[cfg(not(madsim))]
+use blixard_node::ids::Epoch;
+use blixard_node::ids::{NodeId, VmId};
 use blixard_node::request::{Consistency, VmView};
 use blixard_node::spec::{Phase, VmName};
 use blixard_proto::convert::consistency;

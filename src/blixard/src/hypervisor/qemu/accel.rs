@@ -2,6 +2,7 @@
 //! first instruction that it cannot emulate, and QEMU does not even exit then.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::hypervisor::tool;
@@ -19,6 +20,12 @@ pub enum Accel {
     Kvm,
     /// QEMU's translator.
     Tcg,
+}
+
+/// As [`probe_kvm`], once in the life of this process.
+pub(super) fn kvm(qemu: &Path) -> &'static Result<(), String> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    FOUND.get_or_init(|| probe_kvm(qemu))
 }
 
 /// Boots a guest under KVM. Takes a twentieth of a second where KVM works, [`PATIENCE`] at most.

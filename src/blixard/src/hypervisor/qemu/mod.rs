@@ -8,7 +8,7 @@ mod spec;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use blixard_node::hypervisor::HypervisorError;
@@ -37,22 +37,20 @@ pub fn program() -> String {
 pub struct Qemu {
     /// Holds a folder of disks a VM.
     volumes: PathBuf,
-    /// Whether KVM boots a guest: found out when it first matters.
-    kvm: OnceLock<Result<(), String>>,
 }
 
 impl Qemu {
     /// With its volumes below a hypervisor's state folder.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { volumes: state_dir.join("volumes"), kvm: OnceLock::new() }
+        Self { volumes: state_dir.join("volumes") }
     }
 
-    fn accel(&self, choice: AccelChoice, program: &Path) -> Result<Accel, String> {
+    fn accel(choice: AccelChoice, program: &Path) -> Result<Accel, String> {
         if choice == AccelChoice::Tcg {
             return Ok(Accel::Tcg);
         }
-        match (self.kvm.get_or_init(|| probe_kvm(program)), choice) {
+        match (accel::kvm(program), choice) {
             (Ok(()), _) => Ok(Accel::Kvm),
             (Err(_), AccelChoice::Auto) => Ok(Accel::Tcg),
             (Err(reason), _) => Err(format!(
@@ -117,7 +115,11 @@ impl Backend for Qemu {
         let outcome = tool::run(&path, &["--version"], PATIENCE);
         let outcome = outcome.map_err(|error: io::Error| format!("{}: {error}", path.display()))?;
         match outcome.out.lines().next() {
-            Some(version) if outcome.is_ok() => Ok(version.trim().to_owned()),
+            Some(version) if outcome.is_ok() => {
+                // Where KVM does not work this takes seconds, which the first VM would wait for.
+                thread::spawn(move || accel::kvm(&path).is_ok());
+                Ok(version.trim().to_owned())
+            }
             _ => Err(format!("{} --version: {}", path.display(), outcome.complaint())),
         }
     }
@@ -125,7 +127,7 @@ impl Backend for Qemu {
     fn prepare(&self, Job { name, spec, .. }: Job<'_>) -> Result<Option<String>, HypervisorError> {
         let prepare = || {
             let (program, qemu) = self.check(name, spec)?;
-            self.accel(qemu.accel, &program)?;
+            Self::accel(qemu.accel, &program)?;
             qemu.disks.iter().try_for_each(|disk| disk::prepare(&self.folder(name), disk))
         };
         prepare().map(|()| None).map_err(|reason| HypervisorError::Prepare { reason })
@@ -150,7 +152,7 @@ impl Backend for Qemu {
                 resources: spec.resources,
                 spec: &qemu,
                 ports: &spec.ports,
-                accel: self.accel(qemu.accel, &program)?,
+                accel: Self::accel(qemu.accel, &program)?,
                 volumes: &volumes,
                 arch: std::env::consts::ARCH,
             };

@@ -281,6 +281,7 @@ impl Host {
         self.processes(|_, cmdline| cmdline.contains("stand_in"))
     }
 
+    /// What is left of the VMs: processes, sockets, locks, cgroups.
     fn rest(&self) -> Vec<String> {
         let living = self.processes(|_, _| true);
         let mut rest: Vec<String> = living.into_iter().map(|pid| format!("process {pid}")).collect();
@@ -290,6 +291,9 @@ impl Host {
         let sockets = folders.flat_map(|folder| listed(folder.path()));
         let sockets = sockets.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
         rest.extend(sockets.map(|entry| entry.path().display().to_string()));
+        let cgroups = listed(self.state().join("runs")).map(|run| run.path().join("cgroup"));
+        let cgroups = cgroups.filter_map(|note| fs::read_to_string(note).ok());
+        rest.extend(cgroups.filter(|cgroup| Path::new(cgroup.trim()).exists()));
         rest
     }
 

@@ -138,15 +138,19 @@ impl Host {
         eventually("no process, socket or lock is left", || self.rest().is_empty());
     }
 
-    /// What is left of the VMs: processes, sockets, locks.
+    /// What is left of the VMs: processes, sockets, locks, cgroups.
     fn rest(&self) -> Vec<String> {
         let state = Self::config(self.folder.path()).state_dir;
         let paths = |folder: &str| {
             let entries = fs::read_dir(state.join(folder)).unwrap();
             entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
         };
-        let sockets = paths("runs").into_iter().map(|dir| dir.join("socket")).filter(|path| path.exists());
-        let files = paths("locks").into_iter().chain(sockets).map(|path| path.display().to_string());
+        let in_runs = |name: &str| paths("runs").into_iter().map(|dir| dir.join(name)).collect::<Vec<_>>();
+        let sockets = in_runs("socket").into_iter().chain(in_runs("console")).filter(|path| path.exists());
+        let cgroups = in_runs("cgroup").into_iter().filter_map(|note| fs::read_to_string(note).ok());
+        let cgroups = cgroups.map(|note| PathBuf::from(note.trim())).filter(|cgroup| cgroup.exists());
+        let files = paths("locks").into_iter().chain(sockets).chain(cgroups);
+        let files = files.map(|path| path.display().to_string());
         let processes = self.guests().into_iter().chain(self.supervisors());
         files.chain(processes.map(|pid| format!("process {pid}"))).collect()
     }
@@ -312,8 +316,11 @@ fn stop_leaves_no_process_socket_or_lock() {
 #[test]
 fn a_stop_has_its_whole_grace_while_the_lease_is_extended() {
     let mut host = Host::new();
-    let deaf = "trap \"\" TERM; sleep 1000 & wait; sleep 1000";
+    let deaf = "trap \"\" TERM; echo deaf; sleep 1000 & wait; sleep 1000";
     assert_eq!(host.start(deaf, Duration::from_secs(2)), Ok(Done::Started));
+    eventually("it has stopped its ears", || {
+        fs::read_to_string(host.dir().join("output")).is_ok_and(|output| output.contains("deaf"))
+    });
     let (asked, grace) = (boot_time(), Duration::from_secs(4));
     let op = host.submit(HypervisorRequest::Stop { run: RUN, grace });
     let deadline = Time(asked) + Duration::from_secs(60);

@@ -143,7 +143,7 @@ impl Host {
         })
     }
 
-    /// What is left of the VMs: processes, sockets, locks.
+    /// What is left of the VMs: processes, sockets, locks, cgroups.
     fn rest(&self) -> Vec<String> {
         let folder = self.folder.path().display().to_string();
         let living = processes(|_, cmdline| cmdline.contains(&folder));
@@ -155,6 +155,9 @@ impl Host {
             entry.file_type().is_ok_and(|kind| kind.is_socket())
         });
         left.extend(sockets.map(|entry| entry.path().display().to_string()));
+        let cgroups = listed(self.state().join("runs")).map(|run| run.path().join("cgroup"));
+        let cgroups = cgroups.filter_map(|note| fs::read_to_string(note).ok());
+        left.extend(cgroups.filter(|cgroup| Path::new(cgroup.trim()).exists()));
         left
     }
 

@@ -222,7 +222,7 @@ impl Backend for CloudHypervisor {
                 "{version} is installed, and runs guests by KVM alone: /dev/kvm cannot be opened: {error}"
             )
         })?;
-        Ok(version)
+        Ok(format!("{version}; this backend is untested on the real thing"))
     }
 
     fn prepare(&self, Job { name, spec, .. }: Job<'_>) -> Result<Option<String>, HypervisorError> {

@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::view::{PortList, PortRow};
 use super::vm::check_name;
+use crate::hypervisor::microvm_nix::NixSpec;
 use crate::hypervisor::qemu::QemuSpec;
 
 pub(super) async fn run(
@@ -54,13 +55,17 @@ fn rows(vm: &VmView, cluster: &ClusterView) -> Vec<PortRow> {
     vm.spec.ports.iter().map(row).collect()
 }
 
-/// The address of its host on which a VM's ports are; none for all of them.
+/// The address of its host on which a VM's ports are; none for all of them, or for one that only the VM knows.
 fn listens(spec: &VmSpec) -> Option<IpAddr> {
-    if spec.hypervisor != "qemu" {
-        return None;
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    match spec.hypervisor.as_str() {
+        "qemu" => Some(QemuSpec::parse(&spec.payload).ok()?.listen.unwrap_or(loopback)),
+        "microvm-nix" => match NixSpec::parse(&spec.payload).ok()? {
+            NixSpec::File { .. } => Some(loopback),
+            NixSpec::Flake { .. } => None,
+        },
+        _ => None,
     }
-    let listen = QemuSpec::parse(&spec.payload).ok()?.listen;
-    Some(listen.unwrap_or(IpAddr::from([127, 0, 0, 1])))
 }
 
 /// The host of `host:port`, an IPv6 address without its brackets.

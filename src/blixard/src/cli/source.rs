@@ -17,19 +17,15 @@ const VCPUS: u32 = 1;
 const MEMORY_MIB: u64 = 512;
 
 /// Reads what is given, and settles the VM's name: `given` goes first.
-pub(super) fn read(
-    source: &Source,
-    given: Option<String>,
-    output: Output,
-) -> Result<(VmName, VmSpec), CliError> {
+pub(super) fn read(source: &Source, given: Option<String>) -> Result<(VmName, VmSpec), CliError> {
     let folder = std::env::current_dir()
         .map_err(|error| CliError::Usage(format!("there is no working directory: {error}")))?;
     match (&source.flake, &source.config) {
-        (Some(flake), _) => read_flake(source, flake, given, &folder, output),
+        (Some(flake), _) => read_flake(source, flake, given, &folder),
         (None, Some(file)) if file.extension().is_some_and(|ending| ending == "nix") => {
             read_module(source, file, given)
         }
-        (None, Some(file)) => read_file(source, file, given, folder, output),
+        (None, Some(file)) => read_file(source, file, given, folder),
         (None, None) => Err(CliError::Usage(
             "say what the VM is made of: --config FILE (TOML or .nix) or --flake REF#NAME".into(),
         )),
@@ -41,7 +37,6 @@ fn read_flake(
     flake: &str,
     given: Option<String>,
     folder: &Path,
-    output: Output,
 ) -> Result<(VmName, VmSpec), CliError> {
     let reference = NixSpec::absolute(flake, folder);
     let name = match (given, reference.split_once('#')) {
@@ -63,7 +58,6 @@ fn read_flake(
         }
     });
     let spec = spec.map_err(CliError::Usage)?;
-    warn_of_path(&spec, output);
     Ok((name, spec))
 }
 
@@ -106,7 +100,6 @@ fn read_file(
     file: &Path,
     given: Option<String>,
     working: PathBuf,
-    output: Output,
 ) -> Result<(VmName, VmSpec), CliError> {
     let (file, text, folder) = if file.as_os_str() == "-" {
         let mut text = String::new();
@@ -139,12 +132,11 @@ fn read_file(
             )));
         }
     };
-    warn_of_path(&vm.spec, output);
     Ok((name, vm.spec))
 }
 
 /// A flake on this machine is not on the others by itself.
-fn warn_of_path(spec: &VmSpec, output: Output) {
+pub(super) fn warn_of_path(spec: &VmSpec, output: Output) {
     if spec.hypervisor != "microvm-nix" {
         return;
     }

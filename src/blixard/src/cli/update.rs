@@ -24,7 +24,7 @@ pub(super) async fn run(
     client: &mut Client,
     output: Output,
 ) -> Result<(), CliError> {
-    let (name, spec) = source::read(&args.source, given, output)?;
+    let (name, spec) = source::read(&args.source, given)?;
     let vm = client.get(name.as_str(), false).await?;
     let spec = settled(&vm, spec, output).await;
     client.renew();

@@ -137,7 +137,8 @@ async fn create(
     given: Option<String>,
     source: &Source,
 ) -> Result<view::Vm, CliError> {
-    let (name, spec) = source::read(source, given, output)?;
+    let (name, spec) = source::read(source, given)?;
+    source::warn_of_path(&spec, output);
     let spec = v1::VmSpec::from(&spec);
     client
         .write(|channel, id| {

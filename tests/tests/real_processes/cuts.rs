@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::{Cluster, Place, all_well};
 use super::lives::{moved_in_time, on_host, pids};
-use super::network::Network;
+use super::network::{Network, in_network};
 use super::processes::boot_time;
 
 /// How a host is cut off.
@@ -38,16 +38,8 @@ fn hosts_cut_off_in_other_ways_have_lost_their_vms_before_they_run_elsewhere() {
 }
 
 fn cut_off(cut: Cut, leads: bool) {
-    let Some(network) = Network::new(3) else { return };
-    // On a thread of its own, which stays in the network: all that the test starts does.
-    let test = std::thread::spawn(move || {
-        network.enter();
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(cut_off_in(network, cut, leads));
-    });
-    if let Err(panic) = test.join() {
-        std::panic::resume_unwind(panic);
+    if let Some(network) = Network::new(3) {
+        in_network(network, move |network| cut_off_in(network, cut, leads));
     }
 }
 

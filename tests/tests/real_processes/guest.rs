@@ -131,11 +131,6 @@ impl Journals {
         })
     }
 
-    /// Whether a run of the VM is alive right now.
-    pub(crate) fn is_alive(&self, name: &str) -> bool {
-        self.alive(name).is_some()
-    }
-
     /// Asserts that no VM ever ran twice at once. Returns how many runs there were.
     pub(crate) fn assert_never_twice(&self) -> usize {
         let mut by_vm = BTreeMap::new();

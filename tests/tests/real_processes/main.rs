@@ -22,4 +22,5 @@ mod processes;
 mod refusals;
 mod rounds;
 mod scribe;
+mod storm;
 mod supervisors;

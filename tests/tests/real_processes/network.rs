@@ -67,7 +67,7 @@ impl Network {
     }
 
     /// Takes the calling thread, and all that it starts from now on, to the bridge.
-    pub(crate) fn enter(&self) {
+    fn enter(&self) {
         use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
         let hub = std::fs::File::open(format!("/run/netns/{}", self.hub())).unwrap();
         let kind = Some(LinkNameSpaceType::Network);
@@ -143,6 +143,22 @@ impl Drop for Network {
             let _ = ip(&["netns", "delete", &self.host(id)]);
         }
         let _ = ip(&["netns", "delete", &self.hub()]);
+    }
+}
+
+/// Runs a test in a network, on a thread of its own, which stays there: all that the test starts does.
+pub(crate) fn in_network<F: Future<Output = ()>>(
+    network: Network,
+    test: impl FnOnce(Network) -> F + Send + 'static,
+) {
+    let thread = std::thread::spawn(move || {
+        network.enter();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(test(network));
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
     }
 }
 

@@ -90,9 +90,7 @@ fn look(folder: &Path, journals: &Path, outputs: &mut BTreeMap<PathBuf, Output>)
             outputs.insert(run, output);
         }
     }
-    for output in outputs.values_mut() {
-        output.copy(journals);
-    }
+    outputs.retain(|run, output| output.copy(journals) || run.exists());
 }
 
 /// The folders of all runs with the hosts that they are on.
@@ -121,11 +119,11 @@ impl Output {
         Some(Self { file, rest: String::new(), vm, token, host, boot: String::new(), pid: 0 })
     }
 
-    /// Notes the ticks that are new.
-    fn copy(&mut self, journals: &Path) {
+    /// Notes the ticks that are new. False when there is nothing new.
+    fn copy(&mut self, journals: &Path) -> bool {
         let mut new = Vec::new();
         if self.file.read_to_end(&mut new).is_err() || new.is_empty() {
-            return;
+            return false;
         }
         let text = std::mem::take(&mut self.rest) + &String::from_utf8_lossy(&new);
         let mut said = String::new();
@@ -147,6 +145,7 @@ impl Output {
             let journal = OpenOptions::new().create(true).append(true).open(journal);
             let _ = journal.and_then(|mut journal| journal.write_all(said.as_bytes()));
         }
+        true
     }
 }
 

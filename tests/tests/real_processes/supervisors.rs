@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster::{Cluster, PATIENCE};
 use super::lives::on_host;
-use super::processes::boot_time;
+use super::processes::{boot_time, parent};
 
 /// How long a VM may live on without its supervisor: the kernel kills it, and on a busy machine that takes its time.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -45,11 +45,4 @@ async fn vms_whose_supervisors_are_killed_die_at_once_and_run_again_once() {
         assert_eq!(run.host, 2, "its host lives, and it moved");
     }
     cluster.journals.assert_never_twice();
-}
-
-/// The parent of a process.
-fn parent(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

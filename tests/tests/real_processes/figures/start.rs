@@ -103,10 +103,11 @@ fn qemu_alone(run: &Path) -> Duration {
     let record = record(run).unwrap();
     let command = record["plan"]["command"].as_array().unwrap();
     let command: Vec<&str> = command.iter().map(|part| part.as_str().unwrap()).collect();
-    // Without the line to a supervisor, as there is none.
+    // Without the line to a supervisor, which would tell it to go on: there is none.
     let at = |what: &str| command.iter().position(|part| part.contains(what)).map(|value| [value - 1, value]);
-    let left_out: Vec<usize> =
+    let mut left_out: Vec<usize> =
         [at("id=control"), at("chardev=control")].into_iter().flatten().flatten().collect();
+    left_out.extend(command.iter().position(|part| *part == "-S"));
     let mut args = command.iter().enumerate().filter(|(at, _)| !left_out.contains(at)).map(|(_, part)| part);
     let began = Instant::now();
     let program = args.next().unwrap();

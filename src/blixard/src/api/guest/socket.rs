@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::Duration;
 
 use blixard_node::ids::VmId;
 use blixard_node::spec::VmName;
@@ -12,33 +13,54 @@ use blixard_proto::v1::{ConsoleInput, ConsoleOutput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tonic::{Status, Streaming};
 
 use crate::api::Api;
 use crate::hypervisor::run_dir::{RunDir, StateDir};
 
+/// How long a console may take to appear.
+const APPEARS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked for.
+const POLL: Duration = Duration::from_millis(50);
+
 /// The most bytes of a guest's output in one message.
 const READ_MAX: usize = 16 << 10;
 
-/// Connects to the console of a VM that runs here.
+/// Connects to the console of a VM that runs here. Of one that is being started it waits for the console to appear.
 pub(super) async fn connect(api: &Api, name: &VmName, vm: VmId) -> Result<UnixStream, Status> {
     let node = Some(api.me);
     let none = || GuestError::NoConsole { name: name.clone(), node }.status();
-    let state = api.guests.state.clone().ok_or_else(none)?;
     let gone = || {
         let stands = format!("not running on node {}", api.me.0);
         GuestError::NotRunning { name: name.clone(), stands }.status()
     };
-    let unusable =
-        |error: io::Error| Status::internal(format!("the console of VM {name} cannot be used: {error}"));
+    let state = api.guests.state.clone().ok_or_else(none)?;
+    let until = Instant::now() + APPEARS_WITHIN;
+    loop {
+        let refusal = match try_connect(state.clone(), vm).await {
+            Ok(Some(socket)) => return Ok(socket),
+            Ok(None) => gone(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => none(),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => gone(),
+            Err(error) => {
+                return Err(Status::internal(format!("the console of VM {name} cannot be used: {error}")));
+            }
+        };
+        if Instant::now() >= until {
+            return Err(refusal);
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Connects to the console of a VM's run; none when no run of it is alive.
+async fn try_connect(state: StateDir, vm: VmId) -> io::Result<Option<UnixStream>> {
     let run = tokio::task::spawn_blocking(move || alive(&state, vm)).await;
-    let run = run.map_err(|_| Status::unavailable("this node is ending"))?.map_err(unusable)?;
-    let path = run.ok_or_else(gone)?.console();
-    match dial(&path).await {
-        Ok(socket) => Ok(socket),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(none()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(gone()),
-        Err(error) => Err(unusable(error)),
+    match run.map_err(io::Error::other)?? {
+        Some(run) => dial(&run.console()).await.map(Some),
+        None => Ok(None),
     }
 }
 

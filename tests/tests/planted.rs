@@ -87,6 +87,11 @@ fn stale_assignments_accepted() {
 }
 
 #[test]
+fn artifacts_ignored() {
+    found("hypervisor", bug(Planted::ArtifactIgnored), &["artifacts"]);
+}
+
+#[test]
 fn the_term_not_persisted() {
     found("crash", bug(Planted::TermNotPersisted), &["election-safety", "log-matching", "panic"]);
 }

@@ -13,6 +13,8 @@ pub enum Planted {
     LeaseWithoutQuorum,
     /// An agent takes assignment sets and leases from any acknowledgement, however old.
     StaleSetAccepted,
+    /// An agent runs what its host has built, whatever the hosts have agreed upon.
+    ArtifactIgnored,
     /// The term is not written to the disk.
     TermNotPersisted,
     /// The vote is not written to the disk.

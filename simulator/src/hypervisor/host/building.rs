@@ -30,6 +30,8 @@ pub(super) struct Building {
 struct Kept {
     /// What it was made from, as a hash.
     spec: u64,
+    /// What was agreed upon when it was built; a start that wants anything else is refused.
+    asked: Option<String>,
     /// What it would run, if it is of a kind that is built.
     artifact: Option<String>,
 }
@@ -94,9 +96,9 @@ impl SimHypervisor {
                     "{pinned} was agreed upon, and this host builds {built}"
                 )));
             }
-            return Ok(Done::Prepared { artifact: built });
         }
-        self.building.kept.insert(run.vm, Kept { spec: hash_of(spec), artifact: built.clone() });
+        let asked = pinned.map(str::to_owned).or_else(|| built.clone());
+        self.building.kept.insert(run.vm, Kept { spec: hash_of(spec), asked, artifact: built.clone() });
         Ok(Done::Prepared { artifact: built })
     }
 
@@ -120,7 +122,7 @@ impl SimHypervisor {
             Some(kept) if kept.spec != hash_of(spec) => {
                 Some(prepare_error("another spec of the VM was prepared on this host"))
             }
-            Some(kept) if kept.artifact.as_deref() != pinned => {
+            Some(kept) if kept.asked.as_deref() != pinned => {
                 let (kept, pinned) =
                     (kept.artifact.as_deref().unwrap_or("nothing"), pinned.unwrap_or("nothing"));
                 Some(prepare_error(&format!("this host has built {kept}, not {pinned}")))

@@ -70,6 +70,7 @@ pub enum Phase {
 struct Members {
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
+    learners: Vec<NodeId>,
     /// The index of the entry that made them so; 0 until the node has told it.
     at: u64,
 }

@@ -350,7 +350,7 @@ impl World<'_> {
             NodeEvent::MembershipChanged { voters, outgoing, learners } => {
                 let details = [mask(&voters), mask(&outgoing), mask(&learners)];
                 self.log(Kind::Members, Some(number), details);
-                self.views[number] = Members { voters, outgoing, at: 0 };
+                self.views[number] = Members { voters, outgoing, learners, at: 0 };
             }
             NodeEvent::HostLost { node } => told(0, node.0),
             NodeEvent::LeaseExpired => told(1, 0),

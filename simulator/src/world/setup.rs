@@ -48,7 +48,7 @@ impl<'s> World<'s> {
         let settings = settings(scenario);
         let warm = Time(scenario.run.warmup.0);
         // The first node bootstraps alone; it tells of members only when they change.
-        let first_members = Members { voters: vec![NodeId(1)], outgoing: Vec::new(), at: 0 };
+        let first_members = Members { voters: vec![NodeId(1)], ..Members::default() };
         let mut views = vec![Members::default(); hosts];
         views[0] = first_members.clone();
         let mut world = Self {

@@ -15,15 +15,17 @@ pub(super) struct StateHashes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) term: u64,
+    /// The term that the node was in which carried it out first: it was committed in that one at the latest.
+    pub(super) committed_by: u64,
     pub(super) state_hash: u64,
     pub(super) first: NodeId,
 }
 
 impl StateHashes {
-    /// Whether this is the entry's first application.
+    /// Whether this is the entry's first application. The node is in the term `node_term`, the entry is of the term `term`.
     pub(super) fn applied(
         &mut self,
-        node: NodeId,
+        (node, node_term): (NodeId, u64),
         revision: Revision,
         term: u64,
         state_hash: u64,
@@ -33,7 +35,8 @@ impl StateHashes {
             self.records.resize(index + 1, None);
         }
         let Some(record) = self.records[index] else {
-            self.records[index] = Some(Record { term, state_hash, first: node });
+            let committed_by = node_term.max(term);
+            self.records[index] = Some(Record { term, committed_by, state_hash, first: node });
             return Ok(true);
         };
         if record.term != term {
@@ -57,9 +60,11 @@ impl StateHashes {
         self.records.get(revision.0 as usize).copied().flatten()
     }
 
-    /// The newest entry of a term before `term` that any node has carried out.
+    /// The newest entry that any node carried out in a term before `term`. An entry of an older term may be committed only by a later
+    /// leader, and a leader between the two need not have it: it may learn of its votes late (Ongaro & Ousterhout, "In Search of an
+    /// Understandable Consensus Algorithm", figure 3: "committed in a given term").
     pub(super) fn newest_before(&self, term: u64) -> Option<(Revision, Record)> {
-        let older = |record: &&Option<Record>| record.is_some_and(|record| record.term < term);
+        let older = |record: &&Option<Record>| record.is_some_and(|record| record.committed_by < term);
         let index = self.records.iter().rposition(|record| older(&record))?;
         Some((Revision(index as u64), self.records[index]?))
     }
@@ -83,8 +88,8 @@ mod tests {
     #[test]
     fn equal_states_pass() {
         let mut checker = StateHashes::default();
-        assert_eq!(checker.applied(NodeId(1), Revision(3), 1, 77), Ok(true));
-        assert_eq!(checker.applied(NodeId(2), Revision(3), 1, 77), Ok(false));
+        assert_eq!(checker.applied((NodeId(1), 1), Revision(3), 1, 77), Ok(true));
+        assert_eq!(checker.applied((NodeId(2), 1), Revision(3), 1, 77), Ok(false));
         assert_eq!(checker.restored(NodeId(3), Revision(3), 77), Ok(()));
         assert_eq!(checker.restored(NodeId(3), Revision(9), 5), Ok(()), "nobody applied it in sight");
         assert_eq!(checker.newest_before(2).map(|(revision, _)| revision), Some(Revision(3)));
@@ -92,18 +97,26 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_counts_from_the_term_that_committed_it() {
+        let mut checker = StateHashes::default();
+        assert_eq!(checker.applied((NodeId(1), 9), Revision(3), 7, 77), Ok(true));
+        assert_eq!(checker.newest_before(8), None, "the leader of 8 may not have it: that of 9 committed it");
+        assert_eq!(checker.newest_before(10).map(|(revision, _)| revision), Some(Revision(3)));
+    }
+
+    #[test]
     fn another_state_is_found() {
         let mut checker = StateHashes::default();
-        assert_eq!(checker.applied(NodeId(1), Revision(3), 1, 77), Ok(true));
-        assert_eq!(checker.applied(NodeId(2), Revision(3), 1, 78).unwrap_err().property, "state-hash");
+        assert_eq!(checker.applied((NodeId(1), 1), Revision(3), 1, 77), Ok(true));
+        assert_eq!(checker.applied((NodeId(2), 1), Revision(3), 1, 78).unwrap_err().property, "state-hash");
         assert_eq!(checker.restored(NodeId(2), Revision(3), 78).unwrap_err().property, "state-hash");
     }
 
     #[test]
     fn another_entry_in_its_place_is_found() {
         let mut checker = StateHashes::default();
-        assert_eq!(checker.applied(NodeId(1), Revision(3), 1, 77), Ok(true));
-        let breach = checker.applied(NodeId(1), Revision(3), 2, 77).unwrap_err();
+        assert_eq!(checker.applied((NodeId(1), 1), Revision(3), 1, 77), Ok(true));
+        let breach = checker.applied((NodeId(1), 2), Revision(3), 2, 77).unwrap_err();
         assert_eq!(breach.property, "state-machine-safety");
     }
 }

@@ -107,7 +107,7 @@ mod tests {
 
     fn history(cluster: &Cluster, hash: u64, term: u64) -> StateHashes {
         let mut applied = StateHashes::default();
-        applied.applied(cluster.id(), cluster.state.revision, term, hash).expect("the first");
+        applied.applied((cluster.id(), term), cluster.state.revision, term, hash).expect("the first");
         applied
     }
 

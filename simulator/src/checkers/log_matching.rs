@@ -189,7 +189,7 @@ mod tests {
     fn a_leader_must_have_what_was_carried_out() {
         let mut applied = StateHashes::default();
         for (revision, term) in [(1, 1), (2, 1), (3, 2)] {
-            assert_eq!(applied.applied(NodeId(1), Revision(revision), term, 7), Ok(true));
+            assert_eq!(applied.applied((NodeId(1), term), Revision(revision), term, 7), Ok(true));
         }
         let complete = fake(2, 1, 0, &[(1, "a"), (1, "b"), (2, "c")]);
         assert_eq!(leader_completeness(&complete, 3, &applied), Ok(()));

@@ -135,7 +135,8 @@ impl Checkers {
             let result = match event {
                 Event::BecameLeader { term } => self.became_leader(node, *term),
                 Event::Applied { revision, term, state_hash } => {
-                    match self.applied.applied(node.id(), *revision, *term, *state_hash) {
+                    let node_term = node.log().map_or(0, |log| log.term);
+                    match self.applied.applied((node.id(), node_term), *revision, *term, *state_hash) {
                         Ok(false) => Ok(()),
                         Ok(true) => self.first_applied(at, node, *revision, *state_hash),
                         Err(breach) => Err(breach),

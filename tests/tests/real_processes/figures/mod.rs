@@ -67,8 +67,13 @@ pub(crate) fn shim() -> Option<PathBuf> {
             std::fs::rename(new, &target).unwrap();
             Some(target)
         }
-        other => {
-            eprintln!("skipped: the shim cannot be built with cc: {other:?}");
+        Ok(done) => {
+            let said = String::from_utf8_lossy(&done.stderr);
+            eprintln!("skipped: cc does not build the shim: {}", said.lines().next().unwrap_or_default());
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: the shim needs a C compiler, cc: {error}");
             None
         }
     }

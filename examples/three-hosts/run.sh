@@ -71,7 +71,7 @@ rm -rf "$work"
 mkdir -p "$work"
 trap cleanup EXIT
 counter=$here/counter.toml
-if ! command -v qemu-system-x86_64 >/dev/null || ! "$root/tests/guest/build.sh" "$work/guest.elf" 2>/dev/null; then
+if ! qemu-system-x86_64 --version >/dev/null 2>&1 || ! "$root/tests/guest/build.sh" "$work/guest.elf" 2>/dev/null; then
     echo "QEMU or binutils is missing: the VM counter is a process, too"
     sed 's/"clock"/"counter"/' "$here/clock.toml" >"$work/counter.toml"
     counter=$work/counter.toml

@@ -48,11 +48,11 @@ pub fn status(error: &RequestError) -> Status {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestError {
     /// There is no console without a running VM.
-    #[error("VM {name} does not run: it is {stands}; `blixard vm start {name}` starts it")]
+    #[error("VM {name} does not run: it is {stands}")]
     NotRunning {
         /// The VM.
         name: VmName,
-        /// Its phase, and why.
+        /// Its phase, why, and the way out if there is one.
         stands: String,
     },
     /// It has not run yet, or what it printed is not kept any more.

@@ -180,18 +180,17 @@ impl Client {
         Ok(RequestId { client, sequence: self.sequence, born })
     }
 
-    /// What a broken stream means: how the command fails; none when another call may go on where it broke off, to the next
-    /// server.
-    pub(super) fn broke(&mut self, status: &Status) -> Option<CliError> {
+    /// What a broken stream means: why it broke, when another call may go on where it did, at the next server; or how the
+    /// command fails.
+    pub(super) fn broke(&mut self, status: &Status) -> Result<String, CliError> {
         let server = self.servers.get(self.at).cloned().unwrap_or_default();
         match verdict(&server, status) {
-            Ok(error) => Some(error),
-            Err(Trouble { error: Some(error), .. }) => Some(error.into()),
+            Ok(error) => Err(error),
+            Err(Trouble { error: Some(error), .. }) => Err(error.into()),
             Err(Trouble { reason, error: None }) => {
-                self.output.progress(&format!("the connection broke ({reason}); going on"));
                 self.channel = None;
                 self.at = (self.at + 1) % self.servers.len().max(1);
-                None
+                Ok(reason)
             }
         }
     }

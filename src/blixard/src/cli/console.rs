@@ -66,9 +66,9 @@ pub(super) async fn run(args: &Console, client: &mut Client, output: Output) -> 
         Ok(End::Closed) => output.progress(&format!("\nthe console of {name} was closed: the VM has ended")),
         Ok(End::Silent | End::Unread | End::Signal) => {}
         Err(status) => {
-            return Err(client.broke(&status).unwrap_or_else(|| CliError::Otherwise {
-                what: format!("the console of {name} broke off: attach again"),
-            }));
+            let reason = client.broke(&status)?;
+            let reason = format!("the console of {name} broke off: {reason}");
+            return Err(CliError::Unreachable { servers: Vec::new(), reason });
         }
     }
     Ok(())

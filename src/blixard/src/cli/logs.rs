@@ -46,9 +46,8 @@ pub(super) async fn run(args: &Logs, client: &mut Client, output: Output) -> Res
                 Err(status) => break status,
             }
         };
-        if let Some(error) = client.broke(&broke) {
-            return Err(error);
-        }
+        let reason = client.broke(&broke)?;
+        output.progress(&format!("the connection broke ({reason}); going on"));
     }
 }
 

@@ -73,7 +73,12 @@ fn a_follower_goes_on_through_another_member_where_it_was() {
     let follower = Running::start(first.command("vm logs sh -f").env("BLIXARD_SERVER", servers));
     let count = || follower.out().lines().count();
     until("it follows", || count() > 3);
+    let mut console = Running::start(first.command("vm console sh --linger 1h").stdin(Stdio::piped()));
+    until("it is attached", || !console.out().is_empty());
     drop(first);
+    // Nobody knows what the guest was told meanwhile, so it does not go on.
+    assert_eq!(console.exit(), Some(6));
+    assert!(console.err().contains("the console of sh broke off"), "{}", console.err());
     until("the connection breaks", || follower.err().contains("the connection broke"));
     let broke = count();
     until("it goes on", || count() > broke + 5);

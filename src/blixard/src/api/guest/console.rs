@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use blixard_node::ids::VmId;
 use blixard_node::request::VmView;
-use blixard_node::spec::{Phase, VmName};
+use blixard_node::spec::{Phase, VmName, Wanted};
 use blixard_proto::convert::{BadMessage, consistency};
 use blixard_proto::error::{GuestError, bad_message};
 use blixard_proto::v1::{ConsoleInput, ConsoleOpen, ConsoleOutput};
@@ -65,7 +65,13 @@ fn has_guest(phase: Phase) -> bool {
 }
 
 fn stands(vm: &VmView) -> String {
-    if vm.reason.is_empty() { vm.phase.to_string() } else { format!("{} ({})", vm.phase, vm.reason) }
+    let why = if vm.reason.is_empty() { String::new() } else { format!(" ({})", vm.reason) };
+    let remedy = match (vm.deleting, vm.wanted, vm.phase) {
+        (false, Wanted::Stopped, Phase::Stopped) => format!("; `blixard vm start {}` starts it", vm.name),
+        (false, Wanted::Running, Phase::Exited) => "; to run it again, stop and start it".to_owned(),
+        _ => String::new(),
+    };
+    format!("{}{why}{remedy}", vm.phase)
 }
 
 /// Between two streams, until either end has had enough.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration as StdDuration;
 
-use blixard::hypervisor::{Backends, Config, Sink};
+use blixard::hypervisor::{Backends, Config, Options, Sink};
 use blixard::supervise::boot_time;
 use blixard::watchdog::Vitals;
 use blixard_node::hypervisor::{
@@ -194,7 +194,8 @@ fn a_vm_that_nobody_can_kill_is_told_to_the_watchdog() {
     });
     let program = PathBuf::from(env!("CARGO_BIN_EXE_blixard"));
     let config = Config { state_dir: folder.path().into(), program };
-    let backends = Backends::watched(config, sink, Arc::clone(&vitals)).unwrap();
+    let options = Options { vitals: Arc::clone(&vitals), ..Options::default() };
+    let backends = Backends::open_with(config, sink, options).unwrap();
     let mut daemon = Daemon { backends, inputs, op: 0 };
     assert_eq!(daemon.listed().len(), 1);
     let ail = || vitals.ail(boot_time(), 3_600 * SECOND);

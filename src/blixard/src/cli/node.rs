@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use crate::daemon::{self, AnyDisk, Config, DataDir, End, HostClock, Parts, Storage};
 use crate::discovery::{self, Candidate, Discovery, Spec};
 use crate::hypervisor::run_dir::StateDir;
-use crate::hypervisor::{self, Backends};
+use crate::hypervisor::{self, Backends, Manager, Options};
 use crate::net::Transport;
 use crate::watchdog::{NotedClock, Vitals, Watchdog};
 
@@ -41,6 +41,18 @@ enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// What starts a VM's supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+enum SuperviseWith {
+    /// The daemon itself
+    #[default]
+    Daemon,
+    /// The host's systemd: a transient unit for each run
+    Systemd,
+    /// This user's systemd
+    SystemdUser,
 }
 
 /// The arguments of `blixard node`.
@@ -85,6 +97,9 @@ pub(super) struct NodeArgs {
     /// The storage engine
     #[arg(long, env = "BLIXARD_STORAGE_MODE", value_enum, default_value_t)]
     storage: Storage,
+    /// What the VMs' supervisors are started by, and outlive the daemon under
+    #[arg(long, env = "BLIXARD_SUPERVISE_WITH", value_enum, default_value_t)]
+    supervise_with: SuperviseWith,
     /// A hardware watchdog to feed while this host keeps its leases, as in /dev/watchdog; it resets the host when nothing else can
     /// end a VM in time
     #[arg(long, env = "BLIXARD_WATCHDOG", value_name = "DEVICE")]
@@ -226,10 +241,16 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         StateDir::open(&hypervisors.state_dir).map_err(|error| Failure::failed("BLX-NODE-009", error))?;
     let vitals = Arc::<Vitals>::default();
     let watchdog = watchdog(&args, &vitals, &config)?;
+    let units = match args.supervise_with {
+        SuperviseWith::Daemon => None,
+        SuperviseWith::Systemd => Some(Manager::System),
+        SuperviseWith::SystemdUser => Some(Manager::User),
+    };
+    let options = Options { vitals: Arc::clone(&vitals), units };
     let parts = Parts {
-        clock: NotedClock { clock: HostClock, vitals: Arc::clone(&vitals) },
+        clock: NotedClock { clock: HostClock, vitals },
         open_disk: move || opened.map_or_else(|| AnyDisk::open(storage, &store_dir), Ok),
-        open_hypervisor: move |sink| Backends::watched(hypervisors, sink, vitals),
+        open_hypervisor: move |sink| Backends::open_with(hypervisors, sink, options),
         transport: Transport::tcp(listener),
         runs: Some(runs),
     };

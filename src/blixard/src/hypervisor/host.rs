@@ -19,13 +19,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tracing::{info, warn};
 
-use super::Sink;
 use super::backend::{Backend, Job};
 use super::builders::{Builders, Kind, Task};
 use super::live::{Live, MS, Told};
 use super::run_dir::{FORMAT, Record, RunDir, StateDir};
 use super::sweep::sweep;
+use super::units::{Unit, Units};
 use super::wire::{Ended, Heard, How, Notice, Order, Standing};
+use super::{Options, Sink};
 use crate::supervise::{SUBCOMMAND, boot_time, cgroup};
 use crate::watchdog::Vitals;
 
@@ -55,6 +56,8 @@ pub(super) struct Host {
     adopted_by: u64,
     builders: Builders,
     vitals: Arc<Vitals>,
+    /// Starts supervisors as units of systemd, if they are to be such.
+    units: Option<Units>,
 }
 
 impl Host {
@@ -63,7 +66,7 @@ impl Host {
         program: PathBuf,
         backends: Vec<Box<dyn Backend>>,
         sink: Sink,
-        vitals: Arc<Vitals>,
+        options: Options,
     ) -> io::Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         let backends: Arc<[Box<dyn Backend>]> = backends.into();
@@ -80,7 +83,8 @@ impl Host {
             lists: Vec::new(),
             adopted_by: boot_time() + ADOPTION,
             builders,
-            vitals,
+            vitals: options.vitals,
+            units: options.units.map(Units::open).transpose()?,
         };
         host.adopt()?;
         Ok(host)
@@ -199,7 +203,7 @@ impl Host {
             token,
         };
         let dir = self.state.attempt(run, &record.token);
-        let spawned = dir.create(&record).and_then(|()| self.spawn(&dir, lock));
+        let spawned = dir.create(&record).and_then(|()| self.spawn(&dir, &record, lock));
         match spawned {
             Ok((line, pid)) => {
                 info!(vm = %run.vm, epoch = %run.epoch, %name, "starting");
@@ -216,15 +220,29 @@ impl Host {
 
     /// Spawns the supervisor. The lock is its standard output from its first moment on, so no crash of this process can
     /// leave a supervisor without it.
-    fn spawn(&self, dir: &RunDir, lock: File) -> io::Result<(OwnedFd, Option<Pid>)> {
+    fn spawn(&self, dir: &RunDir, record: &Record, lock: File) -> io::Result<(OwnedFd, Option<Pid>)> {
         let flags = SocketFlags::CLOEXEC;
         let (line, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        if let Some(units) = &self.units {
+            let Record { run, name, token, .. } = record;
+            let unit = Unit {
+                program: self.program.clone(),
+                dir: dir.clone(),
+                token: token.clone(),
+                description: format!("Blixard VM {name} (vm{}, epoch {})", run.vm, run.epoch),
+                line: theirs,
+                lock,
+                lock_path: self.state.lock_path((*run).into()),
+            };
+            units.start(unit)?;
+            return Ok((line, None));
+        }
         let child = Command::new(&self.program)
             .arg0("blixard")
             .args([SUBCOMMAND, "--dir"])
             .arg(dir.path())
             .env_clear()
-            .env(super::run_dir::TOKEN_VAR, dir.record()?.token)
+            .env(super::run_dir::TOKEN_VAR, &record.token)
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(lock))

@@ -20,6 +20,7 @@ pub mod qemu;
 pub mod run_dir;
 mod sweep;
 pub mod tool;
+mod units;
 pub mod wire;
 
 use std::fmt;
@@ -43,6 +44,8 @@ use microvm_nix::MicrovmNix;
 use process::Process;
 use qemu::Qemu;
 use run_dir::StateDir;
+
+pub use units::Manager;
 
 use crate::watchdog::Vitals;
 
@@ -78,6 +81,15 @@ impl Config {
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self { state_dir: state_dir.into(), program: "/proc/self/exe".into() }
     }
+}
+
+/// What may be chosen beyond that.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where they show that they work, for a watchdog.
+    pub vitals: Arc<Vitals>,
+    /// The systemd whose units the supervisors are; none when they are the daemon's children.
+    pub units: Option<Manager>,
 }
 
 /// All hypervisors of this host. Dispatches by the name in the spec.
@@ -145,28 +157,28 @@ impl Backends {
     /// # Errors
     /// When the state folder cannot be used.
     pub fn with(config: Config, sink: Sink, backends: Vec<Box<dyn Backend>>) -> io::Result<Self> {
-        Self::build(config, sink, backends, Arc::default())
+        Self::build(config, sink, backends, Options::default())
     }
 
-    /// As [`Backends::open`], and shows in `vitals` that it works.
+    /// As [`Backends::open`], with what else there is to choose.
     ///
     /// # Errors
     /// When the state folder cannot be used.
-    pub fn watched(config: Config, sink: Sink, vitals: Arc<Vitals>) -> io::Result<Self> {
+    pub fn open_with(config: Config, sink: Sink, options: Options) -> io::Result<Self> {
         let backends = Self::all(&config);
-        Self::build(config, sink, backends, vitals)
+        Self::build(config, sink, backends, options)
     }
 
     fn build(
         config: Config,
         sink: Sink,
         backends: Vec<Box<dyn Backend>>,
-        vitals: Arc<Vitals>,
+        options: Options,
     ) -> io::Result<Self> {
         let state = StateDir::open(config.state_dir)?;
         let alarm = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (queue, requests) = sync_channel(QUEUE_LEN_MAX);
-        let host = Host::open(state, config.program, backends, Arc::clone(&sink), vitals)?;
+        let host = Host::open(state, config.program, backends, Arc::clone(&sink), options)?;
         let bell = Arc::clone(&alarm);
         let thread =
             thread::Builder::new().name("hypervisor".into()).spawn(move || host.run(&requests, &bell))?;

@@ -274,6 +274,10 @@ impl Watch {
 
     /// Gives the run a cgroup of its own, where that can be.
     pub(super) fn enter_cgroup(&mut self) {
+        // A unit of systemd's has one already, and is to stay in it. What the daemon spawned has no such variable.
+        if std::env::var_os("INVOCATION_ID").is_some() {
+            return;
+        }
         let dir = &self.spawner.dir;
         let Some(name) = dir.path().file_name().and_then(OsStr::to_str) else { return };
         // Known to the daemon first: it has to find it also when this process dies at once.

@@ -29,6 +29,7 @@ pub enum Manager {
 
 /// A supervisor to be started.
 #[derive(Debug)]
+#[cfg_attr(madsim, expect(dead_code, reason = "a simulated build starts no units"))]
 pub(super) struct Unit {
     /// As in [`super::Config::program`].
     pub(super) program: PathBuf,
@@ -74,6 +75,7 @@ impl Units {
 }
 
 /// A unit's name, by which its run is found in the journal.
+#[cfg_attr(madsim, expect(dead_code, reason = "a simulated build starts no units"))]
 fn name(dir: &RunDir) -> String {
     let run = dir.path().file_name().unwrap_or_default().to_string_lossy();
     format!("blixard-{run}.service")

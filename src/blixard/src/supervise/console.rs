@@ -282,3 +282,75 @@ impl Disk {
         let _ = self.flush(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// A console, the VM's end of its output, and the keeper's end of what is kept.
+    fn console(folder: &std::path::Path) -> (Console, PipeWriter, PipeReader) {
+        let (from, vm) = io::pipe().unwrap();
+        let (_, to) = io::pipe().unwrap();
+        let listener = UnixListener::bind(folder.join("console")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut kept = None;
+        let keep = |from: PipeReader| {
+            kept = Some(from);
+            Output::keep(io::pipe()?.0, folder.join("output"))
+        };
+        let console = Console::new(from, to, listener.into(), keep).unwrap();
+        fcntl_setfl(&vm, OFlags::NONBLOCK).unwrap();
+        (console, vm, kept.unwrap())
+    }
+
+    /// The VM prints as much as it can at once. How much that was.
+    fn print(vm: &PipeWriter) -> usize {
+        let mut len = 0;
+        while let Ok(more) = rustix::io::write(vm, &[b'x'; 4096]) {
+            len += more;
+        }
+        len
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_loses_output_and_never_stops_the_vm() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut console, vm, mut kept) = console(folder.path());
+        let mut reader = UnixStream::connect(folder.path().join("console")).unwrap();
+        let mut printed = 0;
+        for _ in 0..20 {
+            printed += print(&vm);
+            console.turn(0);
+        }
+        assert_eq!(print(&vm), 0, "a slow disk slows the VM down");
+        assert_eq!(console.due(), Some(STALL));
+        for now in 0..50 {
+            console.turn(STALL + now);
+            let more = print(&vm);
+            assert!(more > 0, "one that stands still does not");
+            printed += more;
+        }
+        console.turn(STALL + 50);
+        // The disk goes on.
+        fcntl_setfl(&kept, OFlags::NONBLOCK).unwrap();
+        let mut text = Vec::new();
+        let _ = kept.read_to_end(&mut text);
+        rustix::io::write(&vm, b"more").unwrap();
+        console.turn(2 * STALL);
+        rustix::io::write(&vm, b" and more").unwrap();
+        console.turn(2 * STALL);
+        let _ = kept.read_to_end(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        let (before, after) = text.split_once("\n[").unwrap();
+        let kept = before.matches('x').count();
+        assert!(after.starts_with(&format!("{} bytes were lost", printed - kept)), "{after}");
+        assert!(after.ends_with("and more"), "{after}");
+        reader.set_nonblocking(true).unwrap();
+        let mut seen = Vec::new();
+        let _ = reader.read_to_end(&mut seen);
+        assert!(!seen.is_empty(), "who looks on sees it all the same");
+    }
+}

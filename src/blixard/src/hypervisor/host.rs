@@ -87,6 +87,7 @@ impl Host {
             units: options.units.map(Units::open).transpose()?,
         };
         host.adopt()?;
+        cgroup::tidy();
         Ok(host)
     }
 

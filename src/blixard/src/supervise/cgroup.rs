@@ -103,6 +103,15 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
+/// Removes the cgroups of runs that have ended without anybody to do it: those in which nothing lives.
+pub(crate) fn tidy() {
+    let Ok(parent) = parent() else { return };
+    for run in fs::read_dir(parent).into_iter().flatten().flatten() {
+        // Fails for any other. One that is being entered at this moment does without.
+        let _ = fs::remove_dir(run.path());
+    }
+}
+
 /// Whether nothing lives in it.
 pub(crate) fn is_empty(path: &Path) -> bool {
     fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|inside| inside.is_empty()) || !path.exists()

@@ -253,6 +253,31 @@ fn what_comes_after_comes_after_every_kind_of_end() {
 }
 
 #[test]
+fn what_comes_after_comes_also_after_a_killed_supervisor() {
+    let mut host = Host::new();
+    let after = vec![shell("echo after >> story"), shell("exit 3")];
+    let plan = Plan { after, ..host.plan("exec sleep 1000") };
+    for daemon_lives in [true, false] {
+        let _ = fs::remove_file(host.folder.path().join("story"));
+        assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+        if !daemon_lives {
+            host.backends = None;
+        }
+        let cmdline = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let supervisor = host.processes().into_iter().find(|pid| cmdline(pid).contains("supervise")).unwrap();
+        kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+        if !daemon_lives {
+            eventually("the VM is dead", || host.processes().is_empty());
+            host.reopen();
+        }
+        host.expect_exit(Exit::Crashed, "supervisor was killed");
+        assert_eq!(host.story(), "after ");
+        host.assert_nothing_left();
+    }
+    assert_eq!(host.start(&host.plan("exec sleep 1000"), LEASE), Ok(Done::Started));
+}
+
+#[test]
 fn what_comes_after_has_its_time_and_no_more() {
     let mut host = Host::new();
     let plan = Plan {

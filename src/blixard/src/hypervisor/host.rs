@@ -1,11 +1,12 @@
 //! The thread that runs this host's VMs: one loop over operations and supervisors. It never waits for any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -27,7 +28,7 @@ use super::sweep::sweep;
 use super::units::{Unit, Units};
 use super::wire::{Ended, Heard, How, Notice, Order, Standing};
 use super::{Options, Sink};
-use crate::supervise::{SUBCOMMAND, boot_time, cgroup};
+use crate::supervise::{CLEAN, SUBCOMMAND, boot_time, cgroup};
 use crate::watchdog::Vitals;
 
 /// Folders of ended runs kept for their output and their exits; the oldest go first.
@@ -222,9 +223,8 @@ impl Host {
     /// Spawns the supervisor. The lock is its standard output from its first moment on, so no crash of this process can
     /// leave a supervisor without it.
     fn spawn(&self, dir: &RunDir, record: &Record, lock: File) -> io::Result<(OwnedFd, Option<Pid>)> {
-        let flags = SocketFlags::CLOEXEC;
-        let (line, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         if let Some(units) = &self.units {
+            let (line, theirs) = new_line()?;
             let Record { run, name, token, .. } = record;
             let unit = Unit {
                 program: self.program.clone(),
@@ -238,18 +238,7 @@ impl Host {
             units.start(unit)?;
             return Ok((line, None));
         }
-        let child = Command::new(&self.program)
-            .arg0("blixard")
-            .args([SUBCOMMAND, "--dir"])
-            .arg(dir.path())
-            .env_clear()
-            .env(super::run_dir::TOKEN_VAR, &record.token)
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(lock))
-            .stderr(File::create(dir.supervisor_output())?)
-            .spawn()?;
-        Ok((line, i32::try_from(child.id()).ok().and_then(Pid::from_raw)))
+        supervise(&self.program, dir, &record.token, lock, None)
     }
 
     fn stop(&mut self, op: OpId, run: Run, order: Order) {
@@ -369,8 +358,8 @@ impl Host {
     }
 
     /// A supervisor is gone: how its run ended, once nothing of it is left.
-    fn mourn(&self, vm: VmId) -> Option<Ended> {
-        let live = self.live.get(&vm)?;
+    fn mourn(&mut self, vm: VmId) -> Option<Ended> {
+        let live = self.live.get_mut(&vm)?;
         if let Some(ended) = live.dir.end() {
             return Some(ended);
         }
@@ -379,6 +368,17 @@ impl Host {
             return None;
         }
         let lock = self.state.try_lock(live.run).ok()??;
+        if live.is_unclean() && live.dir.end().is_none() {
+            live.dir.remove_sockets();
+            remove_cgroup(&live.dir);
+            let cleaner = supervise(&self.program, &live.dir, &live.token, lock, Some(CLEAN));
+            if let Err(error) = &cleaner {
+                warn!(%vm, %error, "what comes after a run cannot be done");
+            }
+            self.zombies.extend(live.child.take().map(|pid| pid.as_raw_nonzero().get()));
+            live.cleaned_by(cleaner.ok(), boot_time());
+            return None;
+        }
         // Looked at again under the lock: the supervisor may have spoken between the two.
         let ended = live.dir.end().unwrap_or_else(|| {
             let ended = Ended::new(How::Crashed, "its supervisor was killed");
@@ -478,7 +478,9 @@ impl Host {
         }
         let run = Run::from(record.run);
         let lock = self.state.try_lock(run).ok()??;
-        if dir.end().is_none() && lives_in_cgroup(dir) {
+        // What still has to be done takes its time: it is found alive, and done when nobody answers.
+        let unclean = !record.plan.after.is_empty() && record.boot == self.boot;
+        if dir.end().is_none() && (unclean || lives_in_cgroup(dir)) {
             return None;
         }
         let ended = dir.end().unwrap_or_else(|| {
@@ -499,6 +501,35 @@ impl Host {
         let _ = lock.unlock();
         Some(ended)
     }
+}
+
+/// A supervisor as this process's child, with the line to it.
+fn supervise(
+    program: &Path,
+    dir: &RunDir,
+    token: &str,
+    lock: File,
+    more: Option<&str>,
+) -> io::Result<(OwnedFd, Option<Pid>)> {
+    let (line, theirs) = new_line()?;
+    let said = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.supervisor_output())?;
+    let child = Command::new(program)
+        .arg0("blixard")
+        .args([SUBCOMMAND, "--dir"])
+        .arg(dir.path())
+        .args(more)
+        .env_clear()
+        .env(super::run_dir::TOKEN_VAR, token)
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(lock))
+        .stderr(said)
+        .spawn()?;
+    Ok((line, i32::try_from(child.id()).ok().and_then(Pid::from_raw)))
+}
+
+fn new_line() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Whether something is left that has dropped the lock.

@@ -25,6 +25,9 @@ const OVERDUE: u64 = 1_000 * MS;
 /// How long after its deadline a VM may live at all: the `kill_grace` that leaders wait.
 const KILL_GRACE: u64 = 2_000 * MS;
 
+/// How long each command that comes after a VM may take.
+const AFTER: u64 = 5_000 * MS;
+
 /// How long an adopted supervisor has to answer before its record's deadline is held against it.
 const ANSWER: u64 = 5_000 * MS;
 
@@ -57,6 +60,8 @@ pub(super) struct Live {
     pub(super) known: bool,
     /// Its supervisor is gone without a word.
     pub(super) orphaned: bool,
+    /// How many commands come after it; none once they have been seen to.
+    after: u64,
     line: Option<OwnedFd>,
     outbox: VecDeque<Order>,
     /// When its processes are killed from here, whatever the supervisor does, because its deadline has passed.
@@ -112,6 +117,7 @@ impl Live {
             paused: false,
             known: false,
             orphaned: false,
+            after: record.plan.after.len() as u64,
             line: None,
             outbox: VecDeque::new(),
             doom: record.deadline.saturating_add(OVERDUE),
@@ -152,6 +158,23 @@ impl Live {
         self.standing = Standing::Stopping;
         self.doom = until.saturating_add(OVERDUE);
         self.deadline = self.deadline.max(until);
+    }
+
+    /// Its supervisor is gone, and what comes after it is still to be done.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.after > 0
+    }
+
+    /// Another does that now, or it cannot be done.
+    pub(super) fn cleaned_by(&mut self, cleaner: Option<(OwnedFd, Option<Pid>)>, now: u64) {
+        let span = std::mem::take(&mut self.after) * AFTER;
+        if let Some((line, child)) = cleaner {
+            self.line = Some(line);
+            self.child = child;
+            self.peer = child;
+            self.orphaned = false;
+            self.leave_until(now.saturating_add(span));
+        }
     }
 
     /// Whether it has outlived its deadline, and whoever was to kill it had the time for that.

@@ -34,6 +34,9 @@ pub(crate) use tree::stat;
 /// The subcommand's name.
 pub const SUBCOMMAND: &str = "supervise";
 
+/// The argument by which only that is done which comes after the VM, for a run whose supervisor was killed.
+pub(crate) const CLEAN: &str = "--clean";
+
 /// Runs the supervisor when the arguments ask for it: `supervise --dir DIR`, or `supervise --dir DIR --guest PARENT ROLE DEADLINE`
 /// for the step between the supervisor and a program of the run. Neither is meant to be typed.
 pub fn run_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
@@ -44,7 +47,8 @@ pub fn run_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode
     let rest: Vec<OsString> = args.collect();
     let rest: Vec<&str> = rest.iter().filter_map(|arg| arg.to_str()).collect();
     let done = match rest[..] {
-        ["--dir", dir] => watch::supervise(&PathBuf::from(dir)),
+        ["--dir", dir] => watch::supervise(&PathBuf::from(dir), false),
+        ["--dir", dir, CLEAN] => watch::supervise(&PathBuf::from(dir), true),
         ["--dir", dir, "--guest", parent, role, deadline] => {
             Err(child::become_program(&PathBuf::from(dir), parent, role, deadline))
         }

@@ -40,9 +40,9 @@ const AFTER_MAX: u64 = 5_000_000_000;
 /// The lowest number of the lock's open file: leaves low ones free for what programs expect there.
 const LOCK_FD_MIN: i32 = 64;
 
-/// Supervises the run in `dir`, from its start to its end. Standard input is the daemon's socket, standard output the
-/// VM's lock.
-pub(super) fn supervise(dir: &Path) -> Result<(), String> {
+/// Supervises the run in `dir`, from its start to its end; or does what its supervisor, which was killed, could not: see
+/// [`super::CLEAN`]. Standard input is the daemon's socket, standard output the VM's lock.
+pub(super) fn supervise(dir: &Path, clean: bool) -> Result<(), String> {
     let dir = RunDir::new(dir);
     let say_why = |what: &str, error: io::Error| format!("{what}: {error}");
     let _ = rustix::thread::set_name(c"blixard-vm");
@@ -54,9 +54,13 @@ pub(super) fn supervise(dir: &Path) -> Result<(), String> {
     let daemon = daemon.map_err(|e| say_why("no socket on standard input", e))?;
     let record = dir.record().map_err(|e| say_why("cannot read the record", e))?;
 
-    let ended = match Watch::begin(&dir, record, daemon) {
+    let ended = match Watch::begin(&dir, record, daemon, clean) {
         Ok(mut watch) => {
-            let ended = watch.before().unwrap_or_else(|| watch.vm());
+            let ended = if clean {
+                Ended::new(How::Crashed, "its supervisor was killed")
+            } else {
+                watch.before().unwrap_or_else(|| watch.vm())
+            };
             watch.after();
             watch.finish(&dir, &lock, &ended);
             return Ok(());
@@ -120,8 +124,8 @@ enum Outcome {
 }
 
 impl Watch {
-    fn begin(dir: &RunDir, record: Record, daemon: OwnedFd) -> Result<Self, (OwnedFd, Ended)> {
-        if boot_time() >= record.deadline {
+    fn begin(dir: &RunDir, record: Record, daemon: OwnedFd, clean: bool) -> Result<Self, (OwnedFd, Ended)> {
+        if !clean && boot_time() >= record.deadline {
             return Err((daemon, Ended::new(How::DeadlinePassed, "the deadline passed before the start")));
         }
         let own = getpid();

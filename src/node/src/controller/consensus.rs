@@ -230,6 +230,8 @@ impl Consensus {
         self.raw.raft.lead_transferee.is_some()
     }
 
+    /// To be called as soon as a leader votes no more: raft-rs looks for its own progress when its entries become durable, and panics
+    /// when there is none.
     pub(crate) fn step_down(&mut self) {
         let term = self.term();
         self.raw.raft.become_follower(term, 0);

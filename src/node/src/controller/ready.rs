@@ -206,7 +206,12 @@ impl Controller {
             outgoing: new.voters_outgoing.clone(),
             learners: new.learners.clone(),
         });
+        // Elected in a joint change by the voters of before, a leader may be the one that commits its own departure.
+        let votes_no_more = new.voters_outgoing.is_empty() && !new.voters.contains(&ctx.id());
         self.consensus.raw().mut_store().set_membership(new);
+        if votes_no_more && self.is_leader() {
+            self.consensus.step_down();
+        }
         self.directory_changed = true;
         if let Some(office) = &mut self.office {
             office.untidy = true;
@@ -305,12 +310,6 @@ impl Controller {
     }
 
     fn finish_round(&mut self, ctx: &mut Context<'_>) {
-        let me = ctx.id();
-        let membership = self.consensus.log().membership();
-        if self.is_leader() && !membership.voters.contains(&me) && membership.voters_outgoing.is_empty() {
-            self.consensus.step_down();
-            self.observe_role(ctx);
-        }
         let touched = std::mem::take(&mut self.touched);
         if self.office.is_some() {
             self.nudge(&touched, ctx);

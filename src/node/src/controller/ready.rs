@@ -48,9 +48,11 @@ impl Controller {
         let mut messages = ready.take_messages();
         messages.append(&mut ready.take_persisted_messages());
         self.dispatch(messages, ctx);
-        self.apply_all(committed, ctx);
         let confirmed = ready.take_read_states();
-        let mut light = self.consensus.raw().advance(ready);
+        // Before the committed entries are carried out: raft-rs counts what a leader has persisted, and panics when one of them
+        // has taken that leader out of the members.
+        let mut light = self.consensus.raw().advance_append(ready);
+        self.apply_all(committed, ctx);
         if let Some(commit) = light.commit_index() {
             self.consensus.raw().mut_store().set_commit(commit);
         }

@@ -116,6 +116,12 @@ impl Checkers {
         }
     }
 
+    /// The end of the longest log that any node was seen with.
+    #[must_use]
+    pub fn log_end(&self) -> u64 {
+        self.logs.values().map(|log| log.last_index).max().unwrap_or(0)
+    }
+
     /// A host is there, with this much to offer.
     pub fn on_host(&mut self, host: NodeId, capacity: Resources) {
         self.capacity.host(host, capacity);

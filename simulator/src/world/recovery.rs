@@ -23,6 +23,7 @@ impl World<'_> {
         if let Some(proof) = self.hopeless() {
             return (Outcome::Inconclusive, Some(proof));
         }
+        let log_end = self.checkers.log_end();
         let core = self.choose_core(&mut rng);
         self.give_up_outside(&core, &mut rng);
         self.heal(&core);
@@ -41,7 +42,7 @@ impl World<'_> {
                     self.probe();
                 }
                 None => return self.conclude(&core),
-                Some(missing) if self.now.get() >= end => return self.give_up(missing),
+                Some(missing) if self.now.get() >= end => return self.give_up(missing, log_end),
                 Some(_) => {}
             }
         }
@@ -63,14 +64,25 @@ impl World<'_> {
         }
     }
 
-    /// The core did not recover. A violation of safety in the histories weighs more.
-    fn give_up(&mut self, missing: String) -> Ending {
+    /// The core did not recover. A violation of safety in the histories weighs more. A change of members that stood in a log up to `log_end`,
+    /// uncommitted when the core was chosen, may have made others the voters: then those that were given up were too many. A change that the
+    /// core has begun itself is no excuse.
+    fn give_up(&mut self, missing: String, log_end: u64) -> Ending {
         self.close_histories();
         let now = self.true_time();
         // Whether an undecided history holds does not matter any more.
         let _ = self.checkers.finish_histories(now);
         if self.failed() {
             return (Outcome::Safety, None);
+        }
+        if self.members.at <= log_end
+            && let Some(proof) = self.hopeless()
+        {
+            let at = self.members.at;
+            return (
+                Outcome::Inconclusive,
+                Some(format!("{proof}; they are the voters since entry {at}, of before")),
+            );
         }
         self.fail("liveness", missing);
         (Outcome::Liveness, None)
@@ -94,7 +106,7 @@ impl World<'_> {
             let intact: Vec<&NodeId> = half.iter().filter(|voter| self.is_intact(**voter)).collect();
             if !half.is_empty() && 2 * intact.len() <= half.len() {
                 return Some(format!(
-                    "of the voters {half:?} only {intact:?} still have their disks: no quorum can ever form again"
+                    "of the voters {half:?} only {intact:?} are there with their disks: no quorum can ever form again"
                 ));
             }
         }

@@ -68,7 +68,7 @@ fn boot(qemu: &Path, accel: &str) -> Result<(), String> {
         "-device",
         "isa-debug-exit,iobase=0xf4,iosize=1",
     ];
-    let outcome = tool::run(qemu, &args, PATIENCE);
+    let outcome = run_bounded(qemu, &args);
     let _ = std::fs::remove_file(&path);
     let outcome = outcome.map_err(|error| format!("{} cannot be run: {error}", qemu.display()))?;
     if outcome.code == Some(REACHED) {
@@ -79,6 +79,17 @@ fn boot(qemu: &Path, accel: &str) -> Result<(), String> {
         Some(line) => format!("a guest does not boot: {}", line.trim()),
         None => format!("a guest does not boot: {}", outcome.complaint()),
     })
+}
+
+/// Runs QEMU for [`PATIENCE`] at most, also when this process is killed meanwhile: one that KVM has stopped would stay for ever.
+fn run_bounded(qemu: &Path, args: &[&str]) -> std::io::Result<tool::Outcome> {
+    let (Some(timeout), Some(program)) = (tool::find("timeout"), qemu.to_str()) else {
+        return tool::run(qemu, args, PATIENCE);
+    };
+    let seconds = PATIENCE.as_secs().to_string();
+    let mut all = vec!["-s", "KILL", &seconds, program];
+    all.extend(args);
+    tool::run(&timeout, &all, PATIENCE + Duration::from_secs(1))
 }
 
 fn draw() -> u64 {

@@ -92,6 +92,11 @@ fn artifacts_ignored() {
 }
 
 #[test]
+fn volumes_removed_too_early() {
+    found("calm", bug(Planted::PurgedWhenStopped), &["volumes"]);
+}
+
+#[test]
 fn the_term_not_persisted() {
     found("crash", bug(Planted::TermNotPersisted), &["election-safety", "log-matching", "panic"]);
 }

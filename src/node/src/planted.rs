@@ -15,6 +15,8 @@ pub enum Planted {
     StaleSetAccepted,
     /// An agent runs what its host has built, whatever the hosts have agreed upon.
     ArtifactIgnored,
+    /// An agent removes what a VM keeps on its host as soon as the VM is stopped, deleted or not.
+    PurgedWhenStopped,
     /// The term is not written to the disk.
     TermNotPersisted,
     /// The vote is not written to the disk.

@@ -285,6 +285,14 @@ impl Agent {
         match result {
             Ok(_) => {
                 local.confirmed_dead(run, now);
+                #[cfg(feature = "planted")]
+                if ctx.planted(crate::planted::Planted::PurgedWhenStopped)
+                    && let Some(assigned) = local.assignment()
+                {
+                    let (name, spec) = (assigned.name.clone(), assigned.spec.clone());
+                    self.submit(Op::Purge(run), HypervisorRequest::Purge { run, name, spec }, ctx);
+                    return;
+                }
                 if std::mem::take(&mut local.given_up) && local.wants_to_run() {
                     local.failed(format!("the guest was not ready within {START_PATIENCE}"), now);
                 } else if local.wants_to_run() {

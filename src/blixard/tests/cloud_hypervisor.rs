@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[expect(dead_code, reason = "a share of what all hypervisors' tests use")]
+#[path = "host/mod.rs"]
+mod host;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration as StdDuration;
 
@@ -17,19 +20,14 @@ use blixard::hypervisor::backend::Backend;
 use blixard::hypervisor::cloud_hypervisor::CloudHypervisor;
 use blixard::hypervisor::{Backends, Config, Sink};
 use blixard::supervise::boot_time;
-use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
-use blixard_node::ids::{Epoch, OpId, VmId};
-use blixard_node::input::Input;
-use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
-use blixard_node::time::{Duration, Time};
-use blixard_runtime::Hypervisor;
-use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance_part};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest};
+use blixard_node::spec::{Port, Protocol, VmSpec};
+use blixard_node::time::Duration;
+use blixard_runtime::hypervisor_conformance::Guest;
+use host::{Kind, Opens, RUN, entries, signal, spec};
+use rustix::process::Signal;
 
-/// Shares of the conformance suite that run at once.
-const PARTS: usize = 4;
-const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
+type Host = host::Host<StandInHost>;
 
 // ---- the stand-in
 
@@ -180,193 +178,53 @@ fn answer(shared: &StandIn, request: &str) -> (&'static str, String) {
     }
 }
 
-// ---- the bench
+// ---- the host
 
-struct Host {
-    folder: TempDir,
-    backends: Option<Backends>,
-    inputs: Receiver<Input>,
-    op: u64,
+/// A host on which the stand-in is installed.
+struct StandInHost {
+    kernel: PathBuf,
+    program: PathBuf,
 }
 
-impl Host {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("cloud-hypervisor");
+impl Opens for StandInHost {
+    const PATIENCE: StdDuration = StdDuration::from_secs(30);
+
+    fn new(folder: &Path) -> Self {
+        let (kernel, program) = (folder.join("kernel"), folder.join("cloud-hypervisor"));
         let exe = std::env::current_exe().unwrap();
         let script = format!(
             "#!/bin/sh\nexport STAND_IN=\"$*\" BENCH='{}'\n\
              exec '{}' --exact stand_in --ignored --nocapture --test-threads=1 2>&3\n",
-            folder.path().display(),
+            folder.display(),
             exe.display()
         );
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(folder.path().join("kernel"), "a kernel").unwrap();
-        let (backends, inputs) = open(folder.path());
-        Self { folder, backends: Some(backends), inputs, op: 0 }
+        fs::write(&kernel, "a kernel").unwrap();
+        Self { kernel, program }
     }
 
-    fn state(&self) -> PathBuf {
-        config(self.folder.path()).state_dir
-    }
-
-    fn vm(&self, cmdline: &str) -> VmSpec {
-        let kernel = self.folder.path().join("kernel");
-        VmSpec {
-            resources: Resources { vcpus: 1, memory_mib: 32 },
-            requires: Labels::new(),
-            restart: RestartPolicy::Always,
-            failover: FailoverPolicy::Move,
-            local_volume: false,
-            ports: Vec::new(),
-            hypervisor: "cloud-hypervisor".into(),
-            payload: format!(
-                "kernel = '{}'\ncmdline = '{cmdline}'\ndisks = [{{ volume = 'data', size = '1MiB' }}]",
-                kernel.display()
-            ),
-        }
-    }
-
-    fn call(&mut self, request: HypervisorRequest) -> Result<Done, HypervisorError> {
-        self.op += 1;
-        self.backends.as_mut().unwrap().submit(OpId(self.op), request);
-        match self.inputs.recv_timeout(StdDuration::from_secs(30)).unwrap() {
-            Input::HypervisorDone { op, result } if op.0 == self.op => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn start(&mut self, spec: &VmSpec) -> Result<Done, HypervisorError> {
-        let (spec, name) = (Arc::new(spec.clone()), VmName::new("web").unwrap());
-        let prepare = HypervisorRequest::Prepare {
-            run: RUN,
-            name: name.clone(),
-            spec: Arc::clone(&spec),
-            artifact: None,
-        };
-        self.call(prepare)?;
-        let deadline = Time(boot_time()) + Duration::from_secs(60);
-        self.call(HypervisorRequest::Start { run: RUN, name, spec, artifact: None, deadline })
-    }
-
-    fn expect_exit(&self, exit: Exit, words: &str) {
-        match self.inputs.recv_timeout(StdDuration::from_secs(30)).unwrap() {
-            Input::HypervisorEvent { run: RUN, event: VmEvent::Exited { exit: told, reason } } => {
-                assert_eq!(told, exit, "{reason}");
-                assert!(reason.contains(words), "{reason}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn processes(&self, fits: impl Fn(&str, &str) -> bool) -> Vec<i32> {
-        let folder = self.folder.path().display().to_string();
-        let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if let (Ok(environ), Ok(cmdline)) =
-                (read(entry.path().join("environ")), read(entry.path().join("cmdline")))
-                && (environ.contains(&folder) || cmdline.contains(&folder))
-                && fits(&environ, &cmdline)
-            {
-                found.push(pid);
-            }
-        }
-        found
-    }
-
-    fn stand_ins(&self) -> Vec<i32> {
-        self.processes(|_, cmdline| cmdline.contains("stand_in"))
-    }
-
-    /// What is left of the VMs: processes, sockets, locks, cgroups.
-    fn rest(&self) -> Vec<String> {
-        let living = self.processes(|_, _| true);
-        let mut rest: Vec<String> = living.into_iter().map(|pid| format!("process {pid}")).collect();
-        let listed = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-        rest.extend(listed(self.state().join("locks")).map(|entry| entry.path().display().to_string()));
-        let folders = listed(self.state().join("runs")).chain(listed(self.state().join("volumes")));
-        let sockets = folders.flat_map(|folder| listed(folder.path()));
-        let sockets = sockets.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
-        rest.extend(sockets.map(|entry| entry.path().display().to_string()));
-        let cgroups = listed(self.state().join("runs")).map(|run| run.path().join("cgroup"));
-        let cgroups = cgroups.filter_map(|note| fs::read_to_string(note).ok());
-        rest.extend(cgroups.filter(|cgroup| Path::new(cgroup.trim()).exists()));
-        rest
-    }
-
-    fn assert_nothing_left(&self) {
-        let until = boot_time() + 30_000_000_000;
-        while !self.rest().is_empty() {
-            assert!(boot_time() < until, "{:?}", self.rest());
-            std::thread::sleep(StdDuration::from_millis(10));
-        }
+    fn open(&self, _: &Path, config: Config, sink: Sink) -> Backends {
+        let backend = CloudHypervisor::new(&config.state_dir).with_program(self.program.clone());
+        let backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
+        Backends::with(config, sink, backends).unwrap()
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.backends = None;
-        for pid in self.processes(|_, _| true) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    }
-}
+impl Kind for StandInHost {
+    const TICK: &'static str = "tick";
 
-fn config(folder: &Path) -> Config {
-    Config { state_dir: folder.join("state"), program: PathBuf::from(env!("CARGO_BIN_EXE_blixard")) }
-}
-
-fn open(folder: &Path) -> (Backends, Receiver<Input>) {
-    let (sender, inputs) = channel();
-    let sink: Sink = Arc::new(move |input| {
-        let _ = sender.send(input);
-    });
-    let config = config(folder);
-    let backend = CloudHypervisor::new(&config.state_dir).with_program(folder.join("cloud-hypervisor"));
-    let backends: Vec<Box<dyn Backend>> = vec![Box::new(backend)];
-    (Backends::with(config, sink, backends).unwrap(), inputs)
-}
-
-impl Bench for Host {
-    fn hypervisor(&mut self) -> &mut dyn Hypervisor {
-        self.backends.as_mut().unwrap()
-    }
-
-    fn now(&self) -> Time {
-        Time(boot_time())
-    }
-
-    fn pass(&mut self, span: Duration) -> Vec<Input> {
-        let span = StdDuration::from_nanos(span.as_nanos());
-        match self.inputs.recv_timeout(span) {
-            Ok(input) => vec![input],
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(span);
-                Vec::new()
-            }
-        }
-    }
-
-    fn spec(&self, guest: Guest) -> Option<VmSpec> {
-        let broken = VmSpec { payload: "kernel = '/no/such/kernel'".into(), ..self.vm("") };
+    fn guest(host: &Host, guest: Guest) -> Option<VmSpec> {
         Some(match guest {
-            Guest::Obedient => self.vm(""),
-            Guest::Deaf => self.vm("do=deaf"),
-            Guest::PowersOff => self.vm("do=off"),
-            Guest::Crashes => self.vm("do=panic"),
-            Guest::Broken => broken,
+            Guest::Obedient => host.vm(""),
+            Guest::Deaf => host.vm("do=deaf"),
+            Guest::PowersOff => host.vm("do=off"),
+            Guest::Crashes => host.vm("do=panic"),
+            Guest::Broken => VmSpec { payload: "kernel = '/no/such/kernel'".into(), ..host.vm("") },
         })
     }
 
-    fn can_pause(&self) -> bool {
-        true
-    }
-
-    fn words(&self, guest: Guest) -> &'static str {
+    fn words(guest: Guest) -> &'static str {
         match guest {
             Guest::PowersOff => "powered itself off",
             Guest::Crashes => "panicked",
@@ -374,55 +232,33 @@ impl Bench for Host {
         }
     }
 
-    fn agent_dies(&mut self) {
-        self.backends = None;
+    fn is_vm(cmdline: &str) -> bool {
+        cmdline.contains("stand_in")
     }
 
-    fn agent_comes(&mut self) {
-        self.backends = None;
-        let (backends, inputs) = open(self.folder.path());
-        (self.backends, self.inputs) = (Some(backends), inputs);
+    fn kept(host: &Host) -> Vec<String> {
+        let is_socket =
+            |path: &PathBuf| path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket());
+        let files = entries(&host.state().join("volumes")).into_iter().flat_map(|vm| entries(&vm));
+        files.filter(|path| !is_socket(path)).map(|path| path.display().to_string()).collect()
+    }
+}
+
+impl Host {
+    fn vm(&self, cmdline: &str) -> VmSpec {
+        let kernel = self.kind.kernel.display();
+        let disks = "disks = [{ volume = 'data', size = '1MiB' }]";
+        spec("cloud-hypervisor", format!("kernel = '{kernel}'\ncmdline = '{cmdline}'\n{disks}"))
     }
 
-    fn is_alive(&mut self, run: Run) -> bool {
-        let record = format!("/{}.{}.", run.vm, run.epoch);
-        let runs = fs::read_dir(self.state().join("runs")).unwrap().flatten().map(|dir| dir.path());
-        let runs = runs.filter(|path| path.display().to_string().contains(&record));
-        let tokens: Vec<String> = runs
-            .filter_map(|path| fs::read_to_string(path.join("record.json")).ok())
-            .filter_map(|text| Some(text.split_once("\"token\": \"")?.1.split_once('"')?.0.to_owned()))
-            .collect();
-        let of_run = |environ: &str| tokens.iter().any(|token| environ.contains(token.as_str()));
-        !self.processes(|environ, cmdline| cmdline.contains("stand_in") && of_run(environ)).is_empty()
-    }
-
-    fn work_done(&mut self, run: Run) -> Option<u64> {
-        let prefix = format!("{}.{}.", run.vm, run.epoch);
-        let runs = fs::read_dir(self.state().join("runs")).unwrap().flatten();
-        let mut of_run = runs.filter(|dir| dir.file_name().to_string_lossy().starts_with(&prefix));
-        let output = fs::read_to_string(of_run.next()?.path().join("output")).ok()?;
-        Some(output.lines().filter(|line| line.starts_with("tick")).count() as u64)
-    }
-
-    fn left(&mut self) -> Vec<String> {
-        self.rest()
-    }
-
-    fn kept(&mut self) -> Vec<String> {
-        let volumes = fs::read_dir(self.state().join("volumes")).into_iter().flatten().flatten();
-        let files = volumes.flat_map(|vm| fs::read_dir(vm.path()).unwrap().flatten());
-        let files = files.filter(|file| !file.file_type().is_ok_and(|kind| kind.is_socket()));
-        files.map(|file| file.path().display().to_string()).collect()
+    fn stand_ins(&self) -> Vec<i32> {
+        self.processes(|_, cmdline| StandInHost::is_vm(cmdline))
     }
 }
 
 #[test]
 fn conforms() {
-    std::thread::scope(|scope| {
-        for part in 0..PARTS {
-            scope.spawn(move || conformance_part(part, PARTS, |_| Host::new()));
-        }
-    });
+    host::conforms::<StandInHost>();
 }
 
 #[test]
@@ -435,7 +271,7 @@ fn the_reasons_of_ends_are_told() {
     ] {
         let mut host = Host::new();
         let spec = host.vm(&format!("do={guest}"));
-        assert_eq!(host.start(&spec), Ok(Done::Started));
+        assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
         host.expect_exit(exit, words);
         host.assert_nothing_left();
     }
@@ -445,30 +281,27 @@ fn the_reasons_of_ends_are_told() {
 fn a_killed_one_leaves_no_socket_that_the_next_is_mistaken_by() {
     let mut host = Host::new();
     let spec = host.vm("");
-    assert_eq!(host.start(&spec), Ok(Done::Started));
-    assert!(host.state().join("volumes/web/api.sock").exists());
-    kill_process(Pid::from_raw(host.stand_ins()[0]).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+    assert!(host.state().join("volumes/web-7/api.sock").exists());
+    signal(host.stand_ins()[0], Signal::KILL);
     host.expect_exit(Exit::Crashed, "signal 9");
     host.assert_nothing_left();
     // As after a power loss.
-    fs::write(host.state().join("volumes/web/api.sock"), "").unwrap();
-    assert_eq!(host.start(&spec), Ok(Done::Started));
-    let stop = HypervisorRequest::Stop { run: RUN, grace: Duration::from_secs(20) };
-    assert_eq!(host.call(stop), Ok(Done::Stopped));
+    fs::write(host.state().join("volumes/web-7/api.sock"), "").unwrap();
+    assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+    host.stop(RUN);
     host.assert_nothing_left();
 }
 
 #[test]
 fn a_stopped_one_does_not_outlive_its_deadline() {
     let mut host = Host::new();
-    let (name, spec) = (VmName::new("web").unwrap(), Arc::new(host.vm("")));
-    let prepare =
-        HypervisorRequest::Prepare { run: RUN, name: name.clone(), spec: Arc::clone(&spec), artifact: None };
-    host.call(prepare).unwrap();
-    let deadline = Time(boot_time()) + Duration::from_secs(3);
-    let start = HypervisorRequest::Start { run: RUN, name, spec, artifact: None, deadline };
+    let spec = host.vm("");
+    host.prepare(RUN, &spec).unwrap();
+    let start = host.start_request(RUN, &spec, Duration::from_secs(3));
+    let HypervisorRequest::Start { deadline, .. } = start else { unreachable!() };
     assert_eq!(host.call(start), Ok(Done::Started));
-    kill_process(Pid::from_raw(host.stand_ins()[0]).unwrap(), Signal::STOP).unwrap();
+    signal(host.stand_ins()[0], Signal::STOP);
     host.expect_exit(Exit::DeadlinePassed, "deadline");
     assert!(boot_time() >= deadline.0);
     host.assert_nothing_left();
@@ -486,7 +319,7 @@ fn what_cannot_run_says_why() {
         (with("initramfs = '/no/such/initramfs'"), "initramfs /no/such/initramfs: No such file"),
         (with("firmware = '/f'"), "give either kernel or firmware"),
     ] {
-        match host.start(&spec) {
+        match host.start(RUN, &spec) {
             Err(HypervisorError::Prepare { reason }) => assert!(reason.contains(expected), "{reason}"),
             other => panic!("{other:?}"),
         }

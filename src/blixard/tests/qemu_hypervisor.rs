@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[path = "host/mod.rs"]
+mod host;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,28 +13,18 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration as StdDuration;
 
-use blixard::hypervisor::{Backends, Config, Sink, qemu, tool};
+use blixard::hypervisor::{qemu, tool};
 use blixard::supervise::boot_time;
-use blixard_node::hypervisor::{
-    Done, Exit, HypervisorError, HypervisorRequest, Run, RunState, RunView, VmEvent,
-};
-use blixard_node::ids::{Epoch, OpId, VmId};
-use blixard_node::input::Input;
-use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
-use blixard_node::time::{Duration, Time};
-use blixard_runtime::Hypervisor;
-use blixard_runtime::hypervisor_conformance::{Bench, Guest, conformance_part};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, RunState, RunView};
+use blixard_node::spec::{Port, Protocol, VmSpec};
+use blixard_node::time::Duration;
+use blixard_runtime::hypervisor_conformance::Guest;
+use host::{Kind, Opens, RUN, entries, eventually, name, signal, spec};
+use rustix::process::Signal;
 
-/// Shares of the conformance suite that run at once.
-const PARTS: usize = 4;
-const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
-const LEASE: Duration = Duration::from_secs(120);
-const GRACE: Duration = Duration::from_secs(20);
+type Host = host::Host<Qemu>;
 
 /// What is missing here for these tests; says so.
 fn is_skipped() -> bool {
@@ -47,211 +40,37 @@ fn is_skipped() -> bool {
     foreign || !missing.is_empty()
 }
 
-/// A host with the qemu hypervisor.
-struct Host {
-    folder: TempDir,
+/// QEMU with the tiny guest.
+struct Qemu {
     kernel: PathBuf,
-    backends: Option<Backends>,
-    inputs: Receiver<Input>,
-    op: u64,
 }
 
-impl Host {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let kernel = folder.path().join("guest.elf");
+impl Opens for Qemu {
+    const PATIENCE: StdDuration = StdDuration::from_secs(30);
+
+    fn new(folder: &Path) -> Self {
+        let kernel = folder.join("guest.elf");
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guest/build.sh");
         let built = Command::new("/bin/sh").arg(build).arg(&kernel).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let (backends, inputs) = open(folder.path());
-        Self { folder, kernel, backends: Some(backends), inputs, op: 0 }
+        Self { kernel }
     }
+}
 
-    fn state(&self) -> PathBuf {
-        config(self.folder.path()).state_dir
-    }
+impl Kind for Qemu {
+    const TICK: &'static str = "GUEST-TICK";
 
-    /// A VM whose guest's command line is `cmdline`.
-    fn vm(&self, cmdline: &str, more: &str) -> VmSpec {
-        let kernel = self.kernel.display();
-        VmSpec {
-            resources: Resources { vcpus: 1, memory_mib: 32 },
-            requires: Labels::new(),
-            restart: RestartPolicy::Always,
-            failover: FailoverPolicy::Move,
-            local_volume: false,
-            ports: Vec::new(),
-            hypervisor: "qemu".into(),
-            payload: format!("kernel = '{kernel}'\ncmdline = '{cmdline}'\naccel = 'tcg'\n{more}"),
-        }
-    }
-
-    fn submit(&mut self, request: HypervisorRequest) -> OpId {
-        self.op += 1;
-        self.backends.as_mut().unwrap().submit(OpId(self.op), request);
-        OpId(self.op)
-    }
-
-    fn next(&self) -> Input {
-        self.inputs.recv_timeout(StdDuration::from_secs(30)).expect("an input within 30 s")
-    }
-
-    fn call(&mut self, request: HypervisorRequest) -> Result<Done, HypervisorError> {
-        let op = self.submit(request);
-        match self.next() {
-            Input::HypervisorDone { op: done, result } if done == op => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn prepare(&mut self, run: Run, spec: &VmSpec) -> Result<Done, HypervisorError> {
-        let spec = Arc::new(spec.clone());
-        self.call(HypervisorRequest::Prepare { run, name: name(run), spec, artifact: None })
-    }
-
-    fn start(&mut self, run: Run, spec: &VmSpec) -> Result<Done, HypervisorError> {
-        self.prepare(run, spec)?;
-        let (spec, deadline) = (Arc::new(spec.clone()), Time(boot_time()) + LEASE);
-        self.call(HypervisorRequest::Start { run, name: name(run), spec, artifact: None, deadline })
-    }
-
-    fn stop(&mut self, run: Run) {
-        assert_eq!(self.call(HypervisorRequest::Stop { run, grace: GRACE }), Ok(Done::Stopped));
-    }
-
-    fn expect_exit(&self, exit: Exit, words: &str) {
-        match self.next() {
-            Input::HypervisorEvent { run: RUN, event: VmEvent::Exited { exit: told, reason } } => {
-                assert_eq!(told, exit, "{reason}");
-                assert!(reason.contains(words), "{reason}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What the guest of the only run has printed so far.
-    fn printed(&self) -> String {
-        let runs = fs::read_dir(self.state().join("runs")).unwrap();
-        let outputs = runs.filter_map(|dir| fs::read_to_string(dir.ok()?.path().join("output")).ok());
-        outputs.collect()
-    }
-
-    fn qemus(&self) -> Vec<i32> {
-        let kernel = self.kernel.display().to_string();
-        processes(|_, cmdline| {
-            cmdline.starts_with("/usr") && cmdline.contains("qemu-system") && cmdline.contains(&kernel)
+    fn guest(host: &Host, guest: Guest) -> Option<VmSpec> {
+        Some(match guest {
+            Guest::Obedient => host.vm("", "disks = [{ volume = 'data', size = '1MiB' }]"),
+            Guest::PowersOff => host.vm("do=p", ""),
+            Guest::Broken => host.vm("", "initrd = '/no/such/initrd'"),
+            Guest::Crashes => host.vm("do=k", ""),
+            Guest::Deaf => host.vm("do=h", ""),
         })
     }
 
-    /// What is left of the VMs: processes, sockets, locks, cgroups.
-    fn rest(&self) -> Vec<String> {
-        let folder = self.folder.path().display().to_string();
-        let living = processes(|_, cmdline| cmdline.contains(&folder));
-        let mut left: Vec<String> = living.into_iter().map(|pid| format!("process {pid}")).collect();
-        let listed = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-        left.extend(listed(self.state().join("locks")).map(|entry| entry.path().display().to_string()));
-        let sockets = listed(self.state().join("runs")).flat_map(|run| listed(run.path())).filter(|entry| {
-            use std::os::unix::fs::FileTypeExt;
-            entry.file_type().is_ok_and(|kind| kind.is_socket())
-        });
-        left.extend(sockets.map(|entry| entry.path().display().to_string()));
-        let cgroups = listed(self.state().join("runs")).map(|run| run.path().join("cgroup"));
-        let cgroups = cgroups.filter_map(|note| fs::read_to_string(note).ok());
-        left.extend(cgroups.filter(|cgroup| Path::new(cgroup.trim()).exists()));
-        left
-    }
-
-    fn assert_nothing_left(&self) {
-        eventually("no process, socket or lock is left", || self.rest().is_empty());
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.backends = None;
-        let folder = self.folder.path().display().to_string();
-        for pid in processes(|_, cmdline| cmdline.contains(&folder)) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    }
-}
-
-fn config(folder: &Path) -> Config {
-    Config { state_dir: folder.join("state"), program: PathBuf::from(env!("CARGO_BIN_EXE_blixard")) }
-}
-
-fn open(folder: &Path) -> (Backends, Receiver<Input>) {
-    let (sender, inputs) = channel();
-    let sink: Sink = Arc::new(move |input| {
-        let _ = sender.send(input);
-    });
-    (Backends::open(config(folder), sink).unwrap(), inputs)
-}
-
-fn name(run: Run) -> VmName {
-    VmName::new(format!("web-{}", run.vm.0)).unwrap()
-}
-
-/// Living processes by their environment and command line, its arguments separated by NULs.
-fn processes(fits: impl Fn(&str, &str) -> bool) -> Vec<i32> {
-    let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if let (Ok(environ), Ok(cmdline)) =
-            (read(entry.path().join("environ")), read(entry.path().join("cmdline")))
-            && fits(&environ, &cmdline)
-        {
-            found.push(pid);
-        }
-    }
-    found
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = boot_time() + 30_000_000_000;
-    while !holds() {
-        assert!(boot_time() < until, "not within 30 s: {what}");
-        std::thread::sleep(StdDuration::from_millis(10));
-    }
-}
-
-impl Bench for Host {
-    fn hypervisor(&mut self) -> &mut dyn Hypervisor {
-        self.backends.as_mut().unwrap()
-    }
-
-    fn now(&self) -> Time {
-        Time(boot_time())
-    }
-
-    fn pass(&mut self, span: Duration) -> Vec<Input> {
-        let span = StdDuration::from_nanos(span.as_nanos());
-        match self.inputs.recv_timeout(span) {
-            Ok(input) => vec![input],
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(span);
-                Vec::new()
-            }
-        }
-    }
-
-    fn spec(&self, guest: Guest) -> Option<VmSpec> {
-        match guest {
-            Guest::Obedient => Some(self.vm("", "disks = [{ volume = 'data', size = '1MiB' }]")),
-            Guest::PowersOff => Some(self.vm("do=p", "")),
-            Guest::Broken => Some(self.vm("", "initrd = '/no/such/initrd'")),
-            Guest::Crashes => Some(self.vm("do=k", "")),
-            Guest::Deaf => Some(self.vm("do=h", "")),
-        }
-    }
-
-    fn can_pause(&self) -> bool {
-        true
-    }
-
-    fn words(&self, guest: Guest) -> &'static str {
+    fn words(guest: Guest) -> &'static str {
         match guest {
             Guest::PowersOff => "the guest powered itself off",
             Guest::Crashes => "the guest panicked",
@@ -259,44 +78,25 @@ impl Bench for Host {
         }
     }
 
-    fn agent_dies(&mut self) {
-        self.backends = None;
+    fn is_vm(cmdline: &str) -> bool {
+        cmdline.contains("qemu-system")
     }
 
-    fn agent_comes(&mut self) {
-        self.backends = None;
-        let (backends, inputs) = open(self.folder.path());
-        (self.backends, self.inputs) = (Some(backends), inputs);
+    fn kept(host: &Host) -> Vec<String> {
+        let volumes = entries(&host.state().join("volumes"));
+        volumes.iter().flat_map(|vm| entries(vm)).map(|file| file.display().to_string()).collect()
+    }
+}
+
+impl Host {
+    /// A VM whose guest's command line is `cmdline`.
+    fn vm(&self, cmdline: &str, more: &str) -> VmSpec {
+        let kernel = self.kind.kernel.display();
+        spec("qemu", format!("kernel = '{kernel}'\ncmdline = '{cmdline}'\naccel = 'tcg'\n{more}"))
     }
 
-    fn is_alive(&mut self, run: Run) -> bool {
-        let record = format!("/{}.{}.", run.vm, run.epoch);
-        let runs = fs::read_dir(self.state().join("runs")).unwrap().flatten().map(|dir| dir.path());
-        let runs = runs.filter(|path| path.display().to_string().contains(&record));
-        let tokens: Vec<String> = runs
-            .filter_map(|path| fs::read_to_string(path.join("record.json")).ok())
-            .filter_map(|text| Some(text.split_once("\"token\": \"")?.1.split_once('"')?.0.to_owned()))
-            .collect();
-        let of_run = |environ: &str| tokens.iter().any(|token| environ.contains(token.as_str()));
-        !processes(|environ, cmdline| cmdline.contains("qemu-system") && of_run(environ)).is_empty()
-    }
-
-    fn work_done(&mut self, run: Run) -> Option<u64> {
-        let prefix = format!("{}.{}.", run.vm, run.epoch);
-        let runs = fs::read_dir(self.state().join("runs")).unwrap().flatten();
-        let mut of_run = runs.filter(|dir| dir.file_name().to_string_lossy().starts_with(&prefix));
-        let output = fs::read_to_string(of_run.next()?.path().join("output")).ok()?;
-        Some(output.lines().filter(|line| line.starts_with("GUEST-TICK")).count() as u64)
-    }
-
-    fn left(&mut self) -> Vec<String> {
-        self.rest()
-    }
-
-    fn kept(&mut self) -> Vec<String> {
-        let volumes = fs::read_dir(self.state().join("volumes")).into_iter().flatten().flatten();
-        let files = volumes.flat_map(|vm| fs::read_dir(vm.path()).unwrap().flatten());
-        files.map(|file| file.path().display().to_string()).collect()
+    fn qemus(&self) -> Vec<i32> {
+        self.processes(|_, cmdline| cmdline.starts_with("/usr") && cmdline.contains("qemu-system"))
     }
 }
 
@@ -305,11 +105,7 @@ fn conforms() {
     if is_skipped() {
         return;
     }
-    std::thread::scope(|scope| {
-        for part in 0..PARTS {
-            scope.spawn(move || conformance_part(part, PARTS, |_| Host::new()));
-        }
-    });
+    host::conforms::<Qemu>();
 }
 
 #[test]
@@ -365,8 +161,8 @@ fn a_console_reaches_the_guest() {
     let mut host = Host::new();
     let spec = host.vm("", "");
     assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
-    let run = fs::read_dir(host.state().join("runs")).unwrap().next().unwrap().unwrap().path();
-    let mut consoles = [(); 2].map(|()| UnixStream::connect(run.join("console")).unwrap());
+    let console = host.dir().join("console");
+    let mut consoles = [(); 2].map(|()| UnixStream::connect(&console).unwrap());
     consoles[0].write_all(b".").unwrap();
     for console in &mut consoles {
         console.set_read_timeout(Some(StdDuration::from_secs(20))).unwrap();
@@ -400,22 +196,14 @@ fn a_paused_guest_stands_still_and_its_deadline_does_not() {
     let before = ticks(&host);
     std::thread::sleep(StdDuration::from_millis(500));
     assert_eq!(ticks(&host), before);
-    host.agent_comes();
+    host.reopen();
     assert_eq!(host.call(HypervisorRequest::List), Ok(paused), "adopted as it stands");
     assert_eq!(host.call(HypervisorRequest::Resume { run: RUN }), Ok(Done::Resumed));
     eventually("it counts on", || ticks(&host) > before + 1);
     assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
     host.stop(RUN);
     assert!(host.printed().contains("GUEST-POWERBUTTON"), "a paused guest is woken for its end");
-    let deadline = Time(boot_time()) + Duration::from_secs(2);
-    let start = HypervisorRequest::Start {
-        run: RUN,
-        name: name(RUN),
-        spec: Arc::new(spec),
-        artifact: None,
-        deadline,
-    };
-    assert_eq!(host.call(start), Ok(Done::Started));
+    assert_eq!(host.start_for(RUN, &spec, Duration::from_secs(2)), Ok(Done::Started));
     assert_eq!(host.call(HypervisorRequest::Pause { run: RUN }), Ok(Done::Paused));
     host.expect_exit(Exit::DeadlinePassed, "deadline");
     let gone = host.call(HypervisorRequest::Pause { run: RUN });
@@ -442,7 +230,7 @@ fn an_end_is_told_in_the_guests_own_terms() {
     let spec = host.vm("", "");
     assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
     eventually("it runs", || host.qemus().len() == 1);
-    kill_process(Pid::from_raw(host.qemus()[0]).unwrap(), Signal::TERM).unwrap();
+    signal(host.qemus()[0], Signal::TERM);
     host.expect_exit(Exit::Crashed, "told to end by a signal");
     host.assert_nothing_left();
 }
@@ -456,7 +244,7 @@ fn a_killed_qemu_is_told_and_leaves_nothing() {
     let spec = host.vm("", "");
     assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
     eventually("it runs", || host.qemus().len() == 1);
-    kill_process(Pid::from_raw(host.qemus()[0]).unwrap(), Signal::KILL).unwrap();
+    signal(host.qemus()[0], Signal::KILL);
     host.expect_exit(Exit::Crashed, "signal 9");
     host.assert_nothing_left();
     assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
@@ -469,13 +257,13 @@ fn a_stopped_qemu_does_not_outlive_its_deadline() {
         return;
     }
     let mut host = Host::new();
-    let spec = Arc::new(host.vm("", ""));
+    let spec = host.vm("", "");
     host.prepare(RUN, &spec).unwrap();
-    let deadline = Time(boot_time()) + Duration::from_secs(2);
-    let start = HypervisorRequest::Start { run: RUN, name: name(RUN), spec, artifact: None, deadline };
+    let start = host.start_request(RUN, &spec, Duration::from_secs(2));
+    let HypervisorRequest::Start { deadline, .. } = start else { unreachable!() };
     assert_eq!(host.call(start), Ok(Done::Started));
     eventually("it runs", || host.qemus().len() == 1);
-    kill_process(Pid::from_raw(host.qemus()[0]).unwrap(), Signal::STOP).unwrap();
+    signal(host.qemus()[0], Signal::STOP);
     host.expect_exit(Exit::DeadlinePassed, "deadline");
     assert!(boot_time() >= deadline.0);
     host.assert_nothing_left();
@@ -584,22 +372,10 @@ fn a_refused_kvm_says_why_and_auto_runs_anyway() {
     }
 }
 
-/// Starts and stops one VM after another, and counts what is left.
-fn rounds(count: u32) {
+fn rounds(count: u64) {
     let mut host = Host::new();
     let spec = host.vm("", "");
-    let files = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let (before, begun) = (files(), boot_time());
-    for round in 0..count {
-        let run = Run { vm: VmId(7), epoch: Epoch(u64::from(round) + 1) };
-        assert_eq!(host.start(run, &spec), Ok(Done::Started), "round {round}");
-        host.stop(run);
-    }
-    let spent = (boot_time() - begun) / 1_000_000;
-    host.assert_nothing_left();
-    eventually("no file is left open", || files() <= before);
-    assert!(fs::read_dir(host.state().join("runs")).unwrap().count() <= 1, "one ended run is kept");
-    println!("{count} rounds in {spent} ms: no process, socket, lock or open file is left");
+    host.rounds(&spec, count);
 }
 
 #[test]

@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[expect(dead_code, reason = "a share of what all hypervisors' tests use")]
+#[path = "host/mod.rs"]
+mod host;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -11,26 +15,23 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration as StdDuration;
 
 use blixard::hypervisor::backend::{Backend, Job};
 use blixard::hypervisor::run_dir::{Control, Plan};
 use blixard::hypervisor::{Backends, Config, Sink};
 use blixard::supervise::boot_time;
-use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest, Run, VmEvent};
-use blixard_node::ids::{Epoch, OpId, VmId};
+use blixard_node::hypervisor::{Done, Exit, HypervisorError, HypervisorRequest};
+use blixard_node::ids::OpId;
 use blixard_node::input::Input;
-use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::spec::VmSpec;
 use blixard_node::time::{Duration, Time};
-use blixard_runtime::Hypervisor;
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use host::{LEASE, Opens, RUN, eventually, signal, spec};
+use rustix::process::Signal;
 
-const RUN: Run = Run { vm: VmId(7), epoch: Epoch(3) };
-const LEASE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(10);
+
+type Host = host::Host<Plans>;
 
 /// Runs the plan that is the payload.
 struct AsPlanned;
@@ -53,87 +54,45 @@ impl Backend for AsPlanned {
     }
 }
 
-struct Host {
-    folder: TempDir,
-    backends: Option<Backends>,
-    inputs: Receiver<Input>,
-    op: u64,
+/// A host that runs plans as they are.
+struct Plans;
+
+impl Opens for Plans {
+    const PATIENCE: StdDuration = StdDuration::from_secs(30);
+
+    fn new(_: &Path) -> Self {
+        Self
+    }
+
+    /// Longer than a socket's path may be.
+    fn state(folder: &Path) -> PathBuf {
+        folder.join("a-folder-with-a-long-name".repeat(6))
+    }
+
+    fn open(&self, _: &Path, config: Config, sink: Sink) -> Backends {
+        Backends::with(config, sink, vec![Box::new(AsPlanned)]).unwrap()
+    }
 }
 
 impl Host {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (backends, inputs) = open(folder.path());
-        Self { folder, backends: Some(backends), inputs, op: 0 }
-    }
-
-    fn reopen(&mut self) {
-        self.backends = None;
-        let (backends, inputs) = open(self.folder.path());
-        (self.backends, self.inputs) = (Some(backends), inputs);
-    }
-
-    /// A plan that runs a shell script in the bench's folder. Each process writes what it does there.
+    /// A plan that runs a shell script in the host's folder. Each process writes what it does there.
     fn plan(&self, script: &str) -> Plan {
-        let folder = self.folder.path().display().to_string();
+        let folder = self.folder().display().to_string();
         let env = BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into()), ("BENCH".into(), folder)]);
-        Plan { command: shell(script), env, workdir: self.folder.path().into(), ..Plan::default() }
+        Plan { command: shell(script), env, workdir: self.folder().into(), ..Plan::default() }
     }
 
-    fn call(&mut self, request: HypervisorRequest) -> Result<Done, HypervisorError> {
-        self.op += 1;
-        self.backends.as_mut().unwrap().submit(OpId(self.op), request);
-        match self.next() {
-            Input::HypervisorDone { op, result } if op == OpId(self.op) => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn next(&self) -> Input {
-        self.inputs.recv_timeout(StdDuration::from_secs(30)).expect("an input within 30 s")
-    }
-
-    fn start(&mut self, plan: &Plan, lease: Duration) -> Result<Done, HypervisorError> {
-        let spec = VmSpec {
-            resources: Resources { vcpus: 1, memory_mib: 1 },
-            requires: Labels::new(),
-            restart: RestartPolicy::Always,
-            failover: FailoverPolicy::Move,
-            local_volume: false,
-            hypervisor: "as-planned".into(),
-            payload: serde_json::to_string(plan).unwrap(),
-            ports: Vec::new(),
-        };
-        let (name, spec, deadline) = (VmName::new("web").unwrap(), Arc::new(spec), Time(boot_time()) + lease);
-        self.call(HypervisorRequest::Start { run: RUN, name, spec, artifact: None, deadline })
-    }
-
-    fn stop(&mut self) {
-        assert_eq!(self.call(HypervisorRequest::Stop { run: RUN, grace: GRACE }), Ok(Done::Stopped));
-    }
-
-    fn expect_exit(&self, exit: Exit, words: &str) {
-        match self.next() {
-            Input::HypervisorEvent { run: RUN, event: VmEvent::Exited { exit: told, reason } } => {
-                assert_eq!(told, exit, "{reason}");
-                assert!(reason.contains(words), "{reason}");
-            }
-            other => panic!("{other:?}"),
-        }
+    fn run(&mut self, plan: &Plan, lease: Duration) -> Result<Done, HypervisorError> {
+        self.start_for(RUN, &planned(plan), lease)
     }
 
     /// What the programs have written down, in its order.
     fn story(&self) -> String {
-        fs::read_to_string(self.folder.path().join("story")).unwrap_or_default().replace('\n', " ")
+        fs::read_to_string(self.folder().join("story")).unwrap_or_default().replace('\n', " ")
     }
 
     fn expect_story(&self, expected: &str) {
         eventually(expected, || self.story().trim_end() == expected);
-    }
-
-    fn dir(&self) -> PathBuf {
-        let mut runs = fs::read_dir(state(self.folder.path()).join("runs")).unwrap();
-        runs.next().unwrap().unwrap().path()
     }
 
     fn console(&self) -> UnixStream {
@@ -144,62 +103,21 @@ impl Host {
     }
 
     /// Living processes of runs, supervisors included.
-    fn processes(&self) -> Vec<i32> {
-        let folder = self.folder.path().display().to_string();
-        let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let of_bench = |pid: &i32| {
-            let proc = Path::new("/proc").join(pid.to_string());
-            ["environ", "cmdline"]
-                .iter()
-                .any(|file| read(proc.join(file)).is_ok_and(|it| it.contains(&folder)))
-        };
-        let pids = fs::read_dir("/proc").unwrap().flatten();
-        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(of_bench).collect()
+    fn living(&self) -> Vec<i32> {
+        self.processes(|_, _| true)
     }
 
-    fn assert_nothing_left(&self) {
-        eventually("no process, socket or lock is left", || {
-            let left = |part: &str| fs::read_dir(state(self.folder.path()).join(part)).unwrap().flatten();
-            let sockets = left("runs")
-                .filter(|dir| ["socket", "console"].iter().any(|socket| dir.path().join(socket).exists()));
-            self.processes().is_empty() && left("locks").count() == 0 && sockets.count() == 0
-        });
+    fn kill_supervisor(&self) {
+        signal(self.processes(|_, cmdline| cmdline.contains("supervise"))[0], Signal::KILL);
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.backends = None;
-        for pid in self.processes() {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    }
-}
-
-fn state(folder: &Path) -> PathBuf {
-    // Longer than a socket's path may be.
-    folder.join("a-folder-with-a-long-name".repeat(6))
-}
-
-fn open(folder: &Path) -> (Backends, Receiver<Input>) {
-    let (sender, inputs) = channel();
-    let sink: Sink = Arc::new(move |input| {
-        let _ = sender.send(input);
-    });
-    let config = Config { state_dir: state(folder), program: PathBuf::from(env!("CARGO_BIN_EXE_blixard")) };
-    (Backends::with(config, sink, vec![Box::new(AsPlanned)]).unwrap(), inputs)
+fn planned(plan: &Plan) -> VmSpec {
+    spec("as-planned", serde_json::to_string(plan).unwrap())
 }
 
 fn shell(script: &str) -> Vec<String> {
     ["/bin/sh", "-c", script].map(String::from).to_vec()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = boot_time() + 20_000_000_000;
-    while !holds() {
-        assert!(boot_time() < until, "not within 20 s: {what}");
-        std::thread::sleep(StdDuration::from_millis(10));
-    }
 }
 
 /// Reads until `words` have come.
@@ -225,10 +143,10 @@ fn commands_run_before_beside_and_after_in_their_order() {
         after: vec![shell("echo third >> story; exit 1"), shell("sleep 0.1; echo last >> story")],
         ..host.plan("echo vm >> story; exec sleep 1000")
     };
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     host.expect_story("first second vm");
-    eventually("it runs beside", || host.folder.path().join("beside").exists());
-    host.stop();
+    eventually("it runs beside", || host.folder().join("beside").exists());
+    host.stop(RUN);
     assert_eq!(host.story(), "first second vm third last ", "all of it is over when a stop is completed");
     let said = fs::read_to_string(host.dir().join("supervisor")).unwrap();
     assert!(said.contains("exit status 1"), "{said}");
@@ -240,13 +158,13 @@ fn what_comes_after_comes_after_every_kind_of_end() {
     let mut host = Host::new();
     let after = vec![shell("echo after >> story")];
     let plan = Plan { after: after.clone(), ..host.plan("exit 3") };
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     host.expect_exit(Exit::Crashed, "exit status 3");
     let plan = Plan { after: after.clone(), ..host.plan("exec sleep 1000") };
-    assert_eq!(host.start(&plan, Duration::from_secs(2)), Ok(Done::Started));
+    assert_eq!(host.run(&plan, Duration::from_secs(2)), Ok(Done::Started));
     host.expect_exit(Exit::DeadlinePassed, "deadline");
     let plan = Plan { command: vec!["/no/such/program".into()], after, ..host.plan("") };
-    let failed = host.start(&plan, LEASE);
+    let failed = host.run(&plan, LEASE);
     assert!(matches!(failed, Err(HypervisorError::Start { .. })), "{failed:?}");
     assert_eq!(host.story(), "after after after ");
     host.assert_nothing_left();
@@ -258,23 +176,21 @@ fn what_comes_after_comes_also_after_a_killed_supervisor() {
     let after = vec![shell("echo after >> story"), shell("exit 3")];
     let plan = Plan { after, ..host.plan("exec sleep 1000") };
     for daemon_lives in [true, false] {
-        let _ = fs::remove_file(host.folder.path().join("story"));
-        assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+        let _ = fs::remove_file(host.folder().join("story"));
+        assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
         if !daemon_lives {
-            host.backends = None;
+            host.close();
         }
-        let cmdline = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let supervisor = host.processes().into_iter().find(|pid| cmdline(pid).contains("supervise")).unwrap();
-        kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+        host.kill_supervisor();
         if !daemon_lives {
-            eventually("the VM is dead", || host.processes().is_empty());
+            eventually("the VM is dead", || host.living().is_empty());
             host.reopen();
         }
         host.expect_exit(Exit::Crashed, "supervisor was killed");
         assert_eq!(host.story(), "after ");
         host.assert_nothing_left();
     }
-    assert_eq!(host.start(&host.plan("exec sleep 1000"), LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&host.plan("exec sleep 1000"), LEASE), Ok(Done::Started));
 }
 
 #[test]
@@ -284,7 +200,7 @@ fn what_comes_after_has_its_time_and_no_more() {
         after: vec![shell("sleep 2; echo slow >> story"), shell("sleep 1000"), shell("echo last >> story")],
         ..host.plan("exec sleep 1000")
     };
-    assert_eq!(host.start(&plan, Duration::from_secs(2)), Ok(Done::Started));
+    assert_eq!(host.run(&plan, Duration::from_secs(2)), Ok(Done::Started));
     host.expect_exit(Exit::DeadlinePassed, "deadline");
     assert_eq!(host.story(), "slow last ", "the daemon leaves it its time beyond the deadline");
     host.assert_nothing_left();
@@ -311,7 +227,7 @@ fn a_command_before_that_fails_is_a_failed_start() {
         (Vec::new(), ": the command is empty"),
     ] {
         let plan = plan(&host, before);
-        assert_eq!(host.start(&plan, LEASE), Err(HypervisorError::Start { reason: expected.into() }));
+        assert_eq!(host.run(&plan, LEASE), Err(HypervisorError::Start { reason: expected.into() }));
     }
     assert_eq!(host.story(), "after after after ");
     host.assert_nothing_left();
@@ -322,28 +238,12 @@ fn a_stop_a_kill_and_the_deadline_cut_off_what_comes_before() {
     let mut host = Host::new();
     let plan =
         Plan { before: vec![shell("setsid sleep 1000 & sleep 1000")], ..host.plan("echo vm >> story") };
-    assert_eq!(host.start(&plan, Duration::from_secs(1)), Err(HypervisorError::DeadlinePassed));
+    assert_eq!(host.run(&plan, Duration::from_secs(1)), Err(HypervisorError::DeadlinePassed));
     for end in [HypervisorRequest::Kill { run: RUN }, HypervisorRequest::Stop { run: RUN, grace: GRACE }] {
-        host.op += 1;
-        let spec = VmSpec {
-            resources: Resources { vcpus: 1, memory_mib: 1 },
-            requires: Labels::new(),
-            restart: RestartPolicy::Always,
-            failover: FailoverPolicy::Move,
-            local_volume: false,
-            hypervisor: "as-planned".into(),
-            payload: serde_json::to_string(&plan).unwrap(),
-            ports: Vec::new(),
-        };
-        let (name, deadline) = (VmName::new("web").unwrap(), Time(boot_time()) + LEASE);
-        let start =
-            HypervisorRequest::Start { run: RUN, name, spec: Arc::new(spec), artifact: None, deadline };
-        let start_op = OpId(host.op);
-        host.backends.as_mut().unwrap().submit(start_op, start);
-        eventually("it runs", || host.processes().len() >= 4);
-        host.op += 1;
-        let end_op = OpId(host.op);
-        host.backends.as_mut().unwrap().submit(end_op, end);
+        let start = host.start_request(RUN, &planned(&plan), LEASE);
+        let start_op = host.submit(start);
+        eventually("it runs", || host.living().len() >= 4);
+        let end_op = host.submit(end);
         let mut done: Vec<OpId> = Vec::new();
         for _ in 0..2 {
             match host.next() {
@@ -365,29 +265,11 @@ fn a_stop_a_kill_and_the_deadline_cut_off_what_comes_before() {
 fn a_deadline_that_moves_while_something_comes_before_is_kept() {
     let mut host = Host::new();
     let plan = Plan { before: vec![shell("sleep 2")], ..host.plan("echo vm >> story; exec sleep 1000") };
-    let begun = Time(boot_time());
-    let (folder, config) = (host.folder.path().to_owned(), host.backends.take());
-    drop(config);
-    let (mut backends, inputs) = open(&folder);
-    let spec = VmSpec {
-        resources: Resources { vcpus: 1, memory_mib: 1 },
-        requires: Labels::new(),
-        restart: RestartPolicy::Always,
-        failover: FailoverPolicy::Move,
-        local_volume: false,
-        hypervisor: "as-planned".into(),
-        payload: serde_json::to_string(&plan).unwrap(),
-        ports: Vec::new(),
-    };
-    let (name, deadline) = (VmName::new("web").unwrap(), begun + Duration::from_secs(1));
-    let start = HypervisorRequest::Start { run: RUN, name, spec: Arc::new(spec), artifact: None, deadline };
-    backends.submit(OpId(1), start);
-    backends.submit(OpId(2), HypervisorRequest::Extend { runs: vec![RUN], deadline: begun + LEASE });
-    match inputs.recv_timeout(StdDuration::from_secs(20)).unwrap() {
-        Input::HypervisorDone { op: OpId(1), result } => assert_eq!(result, Ok(Done::Started)),
-        other => panic!("{other:?}"),
-    }
-    host.backends = Some(backends);
+    let start = host.start_request(RUN, &planned(&plan), Duration::from_secs(1));
+    let op = host.submit(start);
+    let deadline = Time(boot_time()) + LEASE;
+    host.submit(HypervisorRequest::Extend { runs: vec![RUN], deadline });
+    assert_eq!(host.next(), Input::HypervisorDone { op, result: Ok(Done::Started) });
     host.expect_story("vm");
 }
 
@@ -395,20 +277,16 @@ fn a_deadline_that_moves_while_something_comes_before_is_kept() {
 fn what_runs_beside_dies_with_the_supervisor() {
     let mut host = Host::new();
     let plan = Plan { beside: vec![shell("exec sleep 1000")], ..host.plan("exec sleep 1000") };
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
-    eventually("all run", || host.processes().len() == 3);
-    let is_supervisor = |pid: &i32| {
-        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("supervise"))
-    };
-    host.backends = None;
-    let supervisor = host.processes().into_iter().find(is_supervisor).unwrap();
-    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
-    eventually("no process is left, without a daemon", || host.processes().is_empty());
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
+    eventually("all run", || host.living().len() == 3);
+    host.close();
+    host.kill_supervisor();
+    eventually("no process is left, without a daemon", || host.living().is_empty());
     host.reopen();
     host.expect_exit(Exit::Crashed, "supervisor was killed");
     host.assert_nothing_left();
     let plan = Plan { beside: vec![vec!["/no/such".into()]], ..host.plan("exec sleep 1000") };
-    match host.start(&plan, LEASE) {
+    match host.run(&plan, LEASE) {
         Err(HypervisorError::Start { reason }) => assert!(reason.contains("/no/such"), "{reason}"),
         other => panic!("{other:?}"),
     }
@@ -424,9 +302,9 @@ fn a_program_of_its_own_asks_for_the_end() {
     let mut host = Host::new();
     let control = |script: &str| Control::Command { shutdown: shell(script) };
     let plan = Plan { control: control("kill -USR1 $MAINPID"), ..host.plan(OBEDIENT) };
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     host.expect_story("up");
-    host.stop();
+    host.stop(RUN);
     assert_eq!(host.story(), "up off ");
     host.assert_nothing_left();
 }
@@ -435,9 +313,9 @@ fn a_program_of_its_own_asks_for_the_end() {
 fn where_that_program_fails_signals_follow_and_then_a_kill() {
     let mut host = Host::new();
     for shutdown in [shell("exit 1"), vec!["/no/such".into()]] {
-        let _ = fs::remove_file(host.folder.path().join("story"));
+        let _ = fs::remove_file(host.folder().join("story"));
         let plan = Plan { control: Control::Command { shutdown }, ..host.plan(OBEDIENT) };
-        assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+        assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
         host.expect_story("up");
         let (asked, grace) = (boot_time(), Duration::from_millis(500));
         assert_eq!(host.call(HypervisorRequest::Stop { run: RUN, grace }), Ok(Done::Stopped));
@@ -454,7 +332,7 @@ fn where_that_program_fails_signals_follow_and_then_a_kill() {
 fn a_console_is_read_and_written_by_several_at_once() {
     let mut host = Host::new();
     let plan = host.plan("echo hello; while read line; do echo \"got $line\"; done; echo eof");
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     let socket = fs::metadata(host.dir().join("console")).unwrap().permissions().mode();
     assert_eq!(socket & 0o077, 0, "{socket:o}: for this user alone");
     let (mut one, mut two) = (host.console(), host.console());
@@ -478,7 +356,7 @@ fn a_console_is_read_and_written_by_several_at_once() {
     let mut next = host.console();
     next.write_all(b"later\n").unwrap();
     read_until(&mut late, "got later\n");
-    host.stop();
+    host.stop(RUN);
     let mut rest = String::new();
     late.read_to_string(&mut rest).unwrap();
     let output = fs::read_to_string(host.dir().join("output")).unwrap();
@@ -491,13 +369,13 @@ fn a_console_begins_with_the_newest_output_alone() {
     let mut host = Host::new();
     let plan =
         host.plan("i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo \"line $i\"; done; exec sleep 1000");
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     eventually("all is printed", || {
         fs::read_to_string(host.dir().join("output")).is_ok_and(|output| output.ends_with("line 5000\n"))
     });
     let text = read_until(&mut host.console(), "line 5000\n");
     assert_eq!(text.len(), 16 << 10);
-    host.stop();
+    host.stop(RUN);
 }
 
 #[test]
@@ -506,7 +384,7 @@ fn who_does_not_read_holds_up_nobody_and_is_dropped() {
     let chunk = "head -c 100000 /dev/zero | tr '\\0' x; sleep 0.02; i=$((i+1))";
     let plan =
         host.plan(&format!("read go; i=0; while [ $i -lt 40 ]; do {chunk}; done; read again; echo more"));
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     let (mut lazy, mut eager) = (host.console(), host.console());
     eager.write_all(b"go\n").unwrap();
     let (mut count, mut buffer) = (0, vec![0; 64 << 10]);
@@ -527,9 +405,9 @@ fn who_does_not_read_holds_up_nobody_and_is_dropped() {
 fn what_is_typed_and_not_read_waits_with_its_writer() {
     let mut host = Host::new();
     let plan = host.plan("read go < go; head -c 1000000 | wc -c; exec sleep 1000");
-    let fifo = host.folder.path().join("go");
+    let fifo = host.folder().join("go");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     let mut console = host.console();
     let mut typist = console.try_clone().unwrap();
     let typing = std::thread::spawn(move || typist.write_all(&vec![b'x'; 1_000_000]));
@@ -539,7 +417,7 @@ fn what_is_typed_and_not_read_waits_with_its_writer() {
     fs::write(&fifo, "go\n").unwrap();
     typing.join().unwrap().unwrap();
     read_until(&mut console, "1000000\n");
-    host.stop();
+    host.stop(RUN);
 }
 
 // ---- cgroups
@@ -554,14 +432,14 @@ fn a_run_that_lasts_has_a_cgroup_by_which_all_of_it_is_found() {
     // One that sheds all by which it could be found otherwise: environment, lock and parents.
     let script = "(setsid env -i /bin/bash -c 'for fd in /proc/self/fd/*; do eval \"exec ${fd##*/}>&-\"; done; exec env -i /bin/sleep 997' &); exec sleep 1000";
     let plan = host.plan(script);
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     let note = host.dir().join("cgroup");
     let until = boot_time() + 20_000_000_000;
     while !note.exists() && boot_time() < until {
         std::thread::sleep(StdDuration::from_millis(50));
     }
     let Ok(cgroup) = fs::read_to_string(&note) else {
-        let report = blixard::doctor::examine(host.folder.path());
+        let report = blixard::doctor::examine(host.folder());
         let check = report.checks.iter().find(|check| check.name == "cgroup").unwrap();
         assert_ne!(check.status, blixard::doctor::Status::Ok, "it could have one: {}", check.found);
         eprintln!("skipped: {}", check.found);
@@ -572,23 +450,23 @@ fn a_run_that_lasts_has_a_cgroup_by_which_all_of_it_is_found() {
         procs.lines().map(|pid| pid.parse().unwrap()).collect()
     };
     eventually("supervisor, VM and the one that hides", || inside().len() == 3);
-    host.stop();
+    host.stop(RUN);
     eventually("it is removed", || !Path::new(&cgroup).exists());
     host.assert_nothing_left();
 
-    assert_eq!(host.start(&plan, LEASE), Ok(Done::Started));
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
     let note = host.dir().join("cgroup");
     eventually("it has one again", || note.exists());
     let cgroup = fs::read_to_string(&note).unwrap();
     let procs = Path::new(&cgroup).join("cgroup.procs");
     eventually("all are in it", || fs::read_to_string(&procs).is_ok_and(|pids| pids.lines().count() == 3));
-    host.backends = None;
+    host.close();
     let cmdline = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let all: Vec<i32> = fs::read_to_string(&procs).unwrap().lines().map(|pid| pid.parse().unwrap()).collect();
     let supervisor = *all.iter().find(|pid| cmdline(pid).contains("supervise")).unwrap();
     let hidden = *all.iter().find(|pid| cmdline(pid).contains("997")).unwrap();
-    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
-    eventually("the kernel kills the first process", || host.processes().is_empty());
+    signal(supervisor, Signal::KILL);
+    eventually("the kernel kills the first process", || host.living().is_empty());
     assert!(cmdline(&hidden).contains("997"), "or this tests nothing");
     host.reopen();
     host.expect_exit(Exit::Crashed, "supervisor was killed");

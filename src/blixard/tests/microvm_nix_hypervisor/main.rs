@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[expect(dead_code, reason = "a share of what all hypervisors' tests use")]
+#[path = "../host/mod.rs"]
+mod host;
+
 mod builds;
 mod failures;
 mod modules;

@@ -11,7 +11,7 @@ use blixard::hypervisor::backend::{Backend, Job};
 use blixard::hypervisor::microvm_nix::{Artifact, MicrovmNix, NixSpec, Options};
 use blixard::hypervisor::tool;
 use blixard_node::hypervisor::HypervisorError;
-use blixard_node::spec::{FailoverPolicy, Labels, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::spec::{VmName, VmSpec};
 use tempfile::TempDir;
 
 /// What is missing here for these tests; says so.
@@ -52,7 +52,13 @@ pub(crate) fn options(root: &Path) -> Options {
 /// The options of a store that all tests share, also from one run to the next: what is there is not built again.
 pub(crate) fn shared() -> Options {
     static SHARED: OnceLock<Options> = OnceLock::new();
-    SHARED.get_or_init(|| options(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("nix"))).clone()
+    let begin = || {
+        let options = options(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("nix"));
+        // Two that begin a new store at once get in each other's way.
+        nix(&options, "nix-store", &["--init"]);
+        options
+    };
+    SHARED.get_or_init(begin).clone()
 }
 
 /// A host's state folder with a backend, and a folder for flakes.
@@ -142,16 +148,7 @@ pub(crate) fn web() -> VmName {
 
 /// A VM with that payload.
 pub(crate) fn vm(payload: String) -> VmSpec {
-    VmSpec {
-        resources: Resources { vcpus: 1, memory_mib: 32 },
-        requires: Labels::new(),
-        restart: RestartPolicy::Always,
-        failover: FailoverPolicy::Move,
-        local_volume: false,
-        ports: Vec::new(),
-        hypervisor: "microvm-nix".into(),
-        payload,
-    }
+    crate::host::spec("microvm-nix", payload)
 }
 
 /// A VM from a flake.

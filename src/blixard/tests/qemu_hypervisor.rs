@@ -327,6 +327,39 @@ fn its_ports_are_listened_on_while_it_runs() {
     host.assert_nothing_left();
 }
 
+/// Runs `ip`; whether it could.
+fn ip(words: &str) -> bool {
+    let done = Command::new("ip").args(words.split(' ')).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
+#[test]
+fn a_tap_is_used_while_it_runs_and_left_as_it_was() {
+    if is_skipped() {
+        return;
+    }
+    let tap = format!("bxt{}", std::process::id());
+    if !ip(&format!("tuntap add {tap} mode tap")) {
+        eprintln!("skipped: a tap cannot be made here (needs root and iproute2)");
+        return;
+    }
+    assert!(ip(&format!("link set {tap} up")));
+    let taps = || entries(Path::new("/sys/class/net")).len();
+    let carrier = || fs::read_to_string(format!("/sys/class/net/{tap}/carrier")).unwrap_or_default();
+    let before = taps();
+    let mut host = Host::new();
+    let spec = host.vm("", &format!("network = 'tap'\ninterface = '{tap}'"));
+    for _ in 0..3 {
+        assert_eq!(host.start(RUN, &spec), Ok(Done::Started));
+        eventually("somebody holds the other end", || carrier() == "1\n");
+        host.stop(RUN);
+        assert_eq!(carrier(), "0\n", "nobody does any more");
+    }
+    host.assert_nothing_left();
+    assert_eq!(taps(), before, "none was made beside it");
+    assert!(ip(&format!("link delete {tap}")));
+}
+
 #[test]
 fn what_cannot_run_says_why() {
     if is_skipped() {

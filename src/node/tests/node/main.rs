@@ -5,6 +5,7 @@
 mod basics;
 mod cluster;
 mod guests;
+mod placement;
 mod randomness;
 mod transcripts;
 mod volumes;

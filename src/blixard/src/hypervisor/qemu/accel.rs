@@ -1,9 +1,14 @@
 //! Whether KVM boots a guest here. That `/dev/kvm` can be opened says little: inside some VMs it is there and stops at the
 //! first instruction that it cannot emulate, and QEMU does not even exit then.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::hypervisor::tool;
 
@@ -44,13 +49,15 @@ pub fn probe_kvm(qemu: &Path) -> Result<(), String> {
 
 /// Boots the guest of the probe under `accel`.
 fn boot(qemu: &Path, accel: &str) -> Result<(), String> {
-    let folder = std::env::temp_dir();
-    let path = folder.join(format!("blixard-probe-{}-{:016x}.elf", std::process::id(), draw()));
-    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-    written
-        .and_then(|mut file| std::io::Write::write_all(&mut file, &probe_guest()))
-        .map_err(|error| format!("the probe's guest cannot be written to {}: {error}", path.display()))?;
-    let kernel = path.display().to_string();
+    // Without a name, so that nothing is left of it, however this ends. QEMU opens it through this process.
+    let guest =
+        memfd_create("probe.elf", MemfdFlags::CLOEXEC).map_err(std::io::Error::from).and_then(|guest| {
+            let mut guest = File::from(guest);
+            guest.write_all(&probe_guest())?;
+            Ok(guest)
+        });
+    let guest = guest.map_err(|error| format!("no memory for the probe's guest: {error}"))?;
+    let kernel = format!("/proc/{}/fd/{}", std::process::id(), guest.as_raw_fd());
     let args = [
         "-M",
         "microvm",
@@ -69,7 +76,6 @@ fn boot(qemu: &Path, accel: &str) -> Result<(), String> {
         "isa-debug-exit,iobase=0xf4,iosize=1",
     ];
     let outcome = run_bounded(qemu, &args);
-    let _ = std::fs::remove_file(&path);
     let outcome = outcome.map_err(|error| format!("{} cannot be run: {error}", qemu.display()))?;
     if outcome.code == Some(REACHED) {
         return Ok(());
@@ -90,12 +96,6 @@ fn run_bounded(qemu: &Path, args: &[&str]) -> std::io::Result<tool::Outcome> {
     let mut all = vec!["-s", "KILL", &seconds, program];
     all.extend(args);
     tool::run(&timeout, &all, PATIENCE + Duration::from_secs(1))
-}
-
-fn draw() -> u64 {
-    let mut bytes = [0_u8; 8];
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    u64::from_ne_bytes(bytes)
 }
 
 /// Where the guest's code lies in its memory.

@@ -420,6 +420,30 @@ fn what_is_typed_and_not_read_waits_with_its_writer() {
     host.stop(RUN);
 }
 
+/// As a hypervisor without a buffer writes them.
+#[test]
+fn letters_that_come_one_by_one_are_gathered() {
+    let mut host = Host::new();
+    let plan = host.plan("while :; do printf x; done");
+    assert_eq!(host.run(&plan, LEASE), Ok(Done::Started));
+    let output = host.dir().join("output");
+    let printed = || fs::metadata(&output).map_or(0, |file| file.len());
+    eventually("it prints", || printed() > 1_000);
+    let supervisor = host.processes(|_, cmdline| cmdline.contains("supervise"))[0];
+    let reads = || -> u64 {
+        let io = fs::read_to_string(format!("/proc/{supervisor}/io")).unwrap();
+        let line = io.lines().find(|line| line.starts_with("syscr")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let (reads_before, printed_before) = (reads(), printed());
+    std::thread::sleep(StdDuration::from_secs(1));
+    let (reads, letters) = (reads() - reads_before, printed() - printed_before);
+    assert!(letters > 5_000, "or this tests nothing: {letters}");
+    assert!(reads < letters / 4, "{reads} reads for {letters} letters");
+    host.stop(RUN);
+    host.assert_nothing_left();
+}
+
 // ---- cgroups
 
 #[test]

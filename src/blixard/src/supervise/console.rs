@@ -33,6 +33,10 @@ const CHUNK_LEN: usize = 4 << 10;
 /// How long the disk may take nothing before output is lost, in nanoseconds.
 const STALL: u64 = 1_000_000_000;
 
+/// How long output is left to gather after a little of it was taken, in nanoseconds: a hypervisor may write each letter by
+/// itself.
+const GATHER: u64 = 2_000_000;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Console {
@@ -46,6 +50,16 @@ pub(super) struct Console {
     readers: Vec<Reader>,
     newest: VecDeque<u8>,
     disk: Disk,
+    /// Output gathers until then, unless it is none.
+    gathers_until: Option<u64>,
+}
+
+/// What was taken of the VM's output.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    len: usize,
+    /// There may be more.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +104,7 @@ impl Console {
             readers: Vec::new(),
             newest: VecDeque::new(),
             disk,
+            gathers_until: None,
         })
     }
 
@@ -98,7 +113,7 @@ impl Console {
         let mut fds = vec![(self.listener.as_fd(), PollFlags::IN)];
         if self.disk.is_behind() {
             fds.push((self.disk.pipe.as_fd(), PollFlags::OUT));
-        } else {
+        } else if self.gathers_until.is_none() {
             fds.push((self.from.as_fd(), PollFlags::IN));
         }
         if let Some(to) = self.to.as_ref().filter(|_| !self.typed.is_empty()) {
@@ -118,15 +133,28 @@ impl Console {
 
     /// When to take a turn although nothing has happened, in nanoseconds of the boot-time clock.
     pub(super) fn due(&self) -> Option<u64> {
-        self.disk.stuck_since.filter(|_| self.disk.is_behind()).map(|since| since + STALL)
+        let stall = self.disk.stuck_since.filter(|_| self.disk.is_behind()).map(|since| since + STALL);
+        stall.into_iter().chain(self.gathers_until).min()
     }
 
     /// Does what can be done now.
     pub(super) fn turn(&mut self, now: u64) {
         self.take_readers();
         self.take_typed();
-        self.take_printed(now);
+        if self.gathers_until.is_some_and(|until| now < until) {
+            self.disk.flush(now);
+        } else {
+            let taken = self.take_printed(now);
+            let little = !taken.more && (1..CHUNK_LEN).contains(&taken.len);
+            self.gathers_until = little.then_some(now + GATHER);
+        }
         self.readers.retain_mut(Reader::flush);
+    }
+
+    /// As [`Self::turn`], with all that was printed until now.
+    pub(super) fn catch_up(&mut self, now: u64) {
+        self.gathers_until = None;
+        self.turn(now);
     }
 
     /// The last line that the VM has printed, for people; empty when it has printed none.
@@ -140,7 +168,7 @@ impl Console {
     /// Brings the last output on its way, when nobody can print any more. Waits for the disk for `patience` at most.
     pub(super) fn finish(mut self, now: impl Fn() -> u64, patience: Duration) {
         let until = now() + u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        while self.take_printed(now()) || self.disk.is_behind() {
+        while self.take_printed(now()).more || self.disk.is_behind() {
             if now() >= until {
                 break;
             }
@@ -195,21 +223,20 @@ impl Console {
         }
     }
 
-    /// From the VM to the disk and the readers. Whether there may be more.
-    fn take_printed(&mut self, now: u64) -> bool {
-        let mut taken = 0;
+    /// From the VM to the disk and the readers.
+    fn take_printed(&mut self, now: u64) -> Taken {
+        let mut len = 0;
         let mut buffer = [0_u8; CHUNK_LEN];
-        while taken < TURN_LEN_MAX {
+        while len < TURN_LEN_MAX {
             if !self.disk.flush(now) {
-                return false;
+                return Taken { len, more: false };
             }
             let chunk = match rustix::io::read(&self.from, &mut buffer) {
-                Ok(0) | Err(Errno::AGAIN) => return false,
-                Ok(len) => &buffer[..len],
                 Err(Errno::INTR) => continue,
-                Err(_) => return false,
+                Ok(0) | Err(_) => return Taken { len, more: false },
+                Ok(len) => &buffer[..len],
             };
-            taken += chunk.len();
+            len += chunk.len();
             self.disk.take(chunk, now);
             self.newest.extend(chunk);
             let beyond = self.newest.len().saturating_sub(NEWEST_LEN_MAX);
@@ -217,8 +244,12 @@ impl Console {
             for reader in &mut self.readers {
                 reader.behind.extend(chunk);
             }
+            // That was all; to look again would be a race with a VM that writes letter by letter.
+            if chunk.len() < CHUNK_LEN {
+                return Taken { len, more: false };
+            }
         }
-        true
+        Taken { len, more: true }
     }
 }
 

@@ -233,7 +233,7 @@ impl Watch {
                 Ok(ready) if ready[0] => {
                     let failed = child.take_report();
                     let status = bury(child.pid);
-                    self.console.turn(boot_time());
+                    self.console.catch_up(boot_time());
                     return failed.map_or(Outcome::Ended(status), Outcome::Failed);
                 }
                 Ok(_) => {}
@@ -293,7 +293,7 @@ impl Watch {
 
     /// With the last line that was printed, which is mostly why.
     pub(super) fn with_last_line(&mut self, detail: String) -> String {
-        self.console.turn(boot_time());
+        self.console.catch_up(boot_time());
         match self.console.last_line() {
             line if line.is_empty() => detail,
             line => format!("{detail}: {line}"),

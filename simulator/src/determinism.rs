@@ -1,8 +1,9 @@
 //! Proof that a seed gives one run: it is run twice, and the logs are compared line by line.
 
 use crate::scenario::Scenario;
+use crate::subject::Subject;
 use crate::trace::Entry;
-use crate::world::{self, Report, Sabotage};
+use crate::world::Report;
 
 /// The first line in which two runs of one seed differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +22,11 @@ pub struct Divergence {
 const BEFORE: usize = 5;
 
 /// Runs `seed` twice. The report is the first run's.
-pub fn check(scenario: &Scenario, seed: u64, sabotage: Sabotage) -> (Report, Option<Divergence>) {
+pub fn check(subject: &dyn Subject, scenario: &Scenario, seed: u64) -> (Report, Option<Divergence>) {
     let mut first = Vec::new();
     let mut second = Vec::new();
-    let report = world::run(scenario, seed, sabotage, Some(&mut first));
-    let again = world::run(scenario, seed, sabotage, Some(&mut second));
+    let report = subject.run(scenario, seed, Some(&mut first));
+    let again = subject.run(scenario, seed, Some(&mut second));
     let divergence = compare(&first, &second);
     debug_assert_eq!(divergence.is_none(), report.trace_hash == again.trace_hash, "the hash covers the log");
     (report, divergence)

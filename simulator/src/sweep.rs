@@ -11,7 +11,8 @@ use std::borrow::Cow;
 
 use crate::output::Stopwatch;
 use crate::scenario::{Outcome, Scenario};
-use crate::world::{self, Report, Sabotage};
+use crate::subject::Subject;
+use crate::world::Report;
 use crate::{determinism, swarm};
 
 /// Where the scenarios of a sweep's seeds come from.
@@ -102,8 +103,8 @@ impl Sweep {
         self.len() == 0
     }
 
-    /// Runs all of it; `progress` hears of each run as it ends.
-    pub fn run(&self, progress: &(dyn Fn(&Finished) + Sync)) -> Swept {
+    /// Runs all of it on `subject`; `progress` hears of each run as it ends.
+    pub fn run(&self, subject: &dyn Subject, progress: &(dyn Fn(&Finished) + Sync)) -> Swept {
         let watch = Stopwatch::start();
         let next = AtomicU64::new(0);
         let swept = Mutex::new(Swept::default());
@@ -117,7 +118,7 @@ impl Sweep {
                         if number >= self.len() || late {
                             return;
                         }
-                        let finished = self.run_one(number);
+                        let finished = self.run_one(subject, number);
                         progress(&finished);
                         if let Ok(mut swept) = swept.lock() {
                             swept.take(finished);
@@ -132,16 +133,16 @@ impl Sweep {
     }
 
     /// All scenarios of one seed come before the next seed, so that a sweep cut short has seen them all.
-    fn run_one(&self, number: u64) -> Finished {
+    fn run_one(&self, subject: &dyn Subject, number: u64) -> Finished {
         let place = (number % self.scenarios.len() as u64) as usize;
         let seed = self.seeds.start + number / self.scenarios.len() as u64;
         let source = &self.scenarios[place].1;
         let scenario = source.scenario(seed);
         let (report, diverged) = if self.twice {
-            let (report, divergence) = determinism::check(&scenario, seed, Sabotage::default());
+            let (report, divergence) = determinism::check(subject, &scenario, seed);
             (report, divergence.is_some())
         } else {
-            (world::run(&scenario, seed, Sabotage::default(), None), false)
+            (subject.run(&scenario, seed, None), false)
         };
         let failed = diverged || !source.expects(report.outcome);
         Finished { scenario: place, report, diverged, failed }

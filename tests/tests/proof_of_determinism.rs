@@ -9,7 +9,7 @@ use blixard_node::time::Duration;
 use blixard_sim::determinism;
 use blixard_sim::output;
 use blixard_sim::scenario::{self, Scenario};
-use blixard_sim::world::Sabotage;
+use blixard_sim::subject::{Blixard, Subject as _};
 
 /// Seeds of each scenario.
 const SEEDS: u64 = if cfg!(feature = "simulation") { 20 } else { 2 };
@@ -42,7 +42,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
         let scenario = load(&file);
         let mut seen = BTreeMap::new();
         for seed in 0..SEEDS {
-            let (report, divergence) = determinism::check(&scenario, seed, Sabotage::default());
+            let (report, divergence) = determinism::check(&Blixard::default(), &scenario, seed);
             if let Some(divergence) = divergence {
                 panic!("{} seed {seed}: {}", scenario.name, output::divergence(&divergence));
             }
@@ -91,7 +91,7 @@ fn debug_and_release_give_the_same_run() {
     for file in files() {
         let scenario = load(&file);
         let seed = 7;
-        let here = blixard_sim::world::run(&scenario, seed, Sabotage::default(), None).trace_hash;
+        let here = Blixard::default().run(&scenario, seed, None).trace_hash;
         let here = format!("{here:016x}");
         assert_eq!(
             hash_of(&debug, &file, seed),

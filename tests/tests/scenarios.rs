@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use blixard_sim::output;
 use blixard_sim::scenario::{self, Scenario, Storage};
+use blixard_sim::subject::Blixard;
 use blixard_sim::swarm;
 use blixard_sim::sweep::{Source, Sweep};
 use blixard_sim::world::{self, Sabotage};
@@ -52,7 +53,7 @@ fn holds(name: &str) {
         time_max_ms: None,
         twice: false,
     };
-    let swept = sweep.run(&|_| {});
+    let swept = sweep.run(&Blixard::default(), &|_| {});
     assert_eq!(swept.runs, seeds);
     assert!(swept.failed.is_empty(), "{}", output::sweep_summary(&sweep, &swept, 1));
     assert!(swept.elections >= seeds, "a cluster elects at least once");
@@ -121,7 +122,7 @@ fn drawn_scenarios_hold() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let scenarios = vec![(swarm::NAME.to_owned(), Source::Drawn)];
     let sweep = Sweep { scenarios, seeds: 0..SEEDS_DRAWN, jobs, time_max_ms: None, twice: false };
-    let swept = sweep.run(&|_| {});
+    let swept = sweep.run(&Blixard::default(), &|_| {});
     assert_eq!(swept.runs, SEEDS_DRAWN);
     assert!(swept.failed.is_empty(), "{}", output::sweep_summary(&sweep, &swept, 1));
     let drawn = swarm::draw(3);

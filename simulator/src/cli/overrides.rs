@@ -1,0 +1,53 @@
+//! Flags that change a scenario.
+
+use std::path::Path;
+
+use blixard_sim::scenario::{self, Scenario, Storage};
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+pub(crate) struct Overrides {
+    /// Another disk than the scenario's.
+    #[arg(long, value_enum)]
+    storage: Option<StorageArg>,
+    /// Another length of the safety phase than the scenario's, such as 30s.
+    #[arg(long, value_name = "SPAN")]
+    duration: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StorageArg {
+    Modelled,
+    Redb,
+}
+
+impl Overrides {
+    pub(crate) fn apply(&self, scenario: &mut Scenario) -> Result<(), String> {
+        match self.storage {
+            Some(StorageArg::Modelled) => scenario.cluster.storage = Storage::Modelled,
+            Some(StorageArg::Redb) => scenario.cluster.storage = Storage::Redb,
+            None => {}
+        }
+        if let Some(span) = &self.duration {
+            scenario.run.duration = scenario::duration(span).map_err(|why| format!("--duration: {why}"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let storage = self.storage.map(|storage| match storage {
+            StorageArg::Modelled => "--storage modelled".to_owned(),
+            StorageArg::Redb => "--storage redb".to_owned(),
+        });
+        let duration = self.duration.as_ref().map(|span| format!("--duration {span}"));
+        storage.into_iter().chain(duration).collect()
+    }
+
+    pub(crate) fn load(&self, path: &Path) -> Result<Scenario, String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        let mut scenario = Scenario::parse(&name, &text).map_err(|problem| problem.to_string())?;
+        self.apply(&mut scenario)?;
+        Ok(scenario)
+    }
+}

@@ -40,6 +40,14 @@ pub struct Call {
     pub to: NodeId,
     /// Names the attempt, unique in the run.
     pub ticket: Ticket,
+    /// The operation that the attempt is part of: the order of its invocation.
+    pub operation: u64,
+    /// The client, from 0.
+    pub client: usize,
+    /// The how-manieth attempt it is, from 1.
+    pub attempt: u32,
+    /// The highest revision that any client had been told of before the operation.
+    pub floor: Revision,
     /// The question.
     pub request: Request,
 }
@@ -209,7 +217,7 @@ impl Client {
             last_ticket: Ticket(0),
             state: Attempt::Backoff { until: now },
         };
-        let call = busy.send(now, shared, to);
+        let call = busy.send(now, shared, self.number, to);
         self.work = Work::Busy(Box::new(busy));
         call
     }
@@ -228,7 +236,7 @@ impl Client {
             busy.state = Attempt::Backoff { until: now + shared.patience.backoff.max };
             return Step::default();
         };
-        Step { call: Some(busy.send(now, shared, to)), ..Step::default() }
+        Step { call: Some(busy.send(now, shared, self.number, to)), ..Step::default() }
     }
 
     /// An answer to one of its attempts, or the news that the connection broke (`None`).
@@ -357,13 +365,14 @@ impl Client {
 }
 
 impl Busy {
-    fn send(&mut self, now: Time, shared: &mut Shared, to: NodeId) -> Call {
+    fn send(&mut self, now: Time, shared: &mut Shared, client: usize, to: NodeId) -> Call {
         let ticket = Ticket(shared.next_ticket);
         shared.next_ticket += 1;
         self.last_ticket = ticket;
         self.attempts += 1;
         self.state = Attempt::Waiting { until: now + shared.patience.attempt_timeout };
-        Call { to, ticket, request: self.request.clone() }
+        let (operation, attempt, floor) = (self.invoked.order, self.attempts, self.floor);
+        Call { to, ticket, operation, client, attempt, floor, request: self.request.clone() }
     }
 }
 

@@ -32,7 +32,9 @@ pub fn check(subject: &dyn Subject, scenario: &Scenario, seed: u64) -> (Report, 
     (report, divergence)
 }
 
-fn compare(first: &[Entry], second: &[Entry]) -> Option<Divergence> {
+/// The first line in which two logs part; none when they are the same.
+#[must_use]
+pub fn compare(first: &[Entry], second: &[Entry]) -> Option<Divergence> {
     let same = first.iter().zip(second).take_while(|(a, b)| a == b).count();
     if same == first.len() && same == second.len() {
         return None;
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_found() {
-        let entry = |at| Entry { at, kind: Kind::Phase, host: 0, details: [0; 3] };
+        let entry = |at| Entry::new(at, Kind::Phase, 0, &[0]);
         let first = [entry(1), entry(2), entry(3)];
         assert_eq!(compare(&first, &first), None);
         let found = compare(&first, &[entry(1), entry(2), entry(4)]).unwrap();

@@ -1,69 +1,11 @@
 //! The links between hosts: delay, loss, duplication, reordering, cuts.
 
 use blixard_node::ids::NodeId;
-use blixard_node::message::{Body, Message};
+use blixard_node::message::Message;
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use crate::scenario::Network;
-
-/// What messages are called in the log, by [`kind_of`].
-pub const MESSAGE_KINDS: [&str; 13] = [
-    "raft",
-    "snapshot-chunk",
-    "snapshot-ack",
-    "forward",
-    "forwarded",
-    "heartbeat",
-    "heartbeat-ack",
-    "not-leader",
-    "nudge",
-    "join",
-    "joined",
-    "refused",
-    "other",
-];
-
-/// The place of a message's kind in [`MESSAGE_KINDS`].
-#[must_use]
-pub fn kind_of(message: &Message) -> u64 {
-    match &message.body {
-        Body::Raft(_) => 0,
-        Body::SnapshotChunk(_) => 1,
-        Body::SnapshotAck { .. } => 2,
-        Body::Forward { .. } => 3,
-        Body::Forwarded { .. } => 4,
-        Body::Heartbeat(_) => 5,
-        Body::HeartbeatAck(_) => 6,
-        Body::NotLeader { .. } => 7,
-        Body::Nudge => 8,
-        Body::Join(_) => 9,
-        Body::Joined { .. } => 10,
-        Body::Refused { .. } => 11,
-    }
-}
-
-/// What tells a message from another of its kind, for the log: of raft messages the type, the term and the index.
-#[must_use]
-pub fn detail_of(message: &Message) -> u64 {
-    match &message.body {
-        Body::Raft(raft) => {
-            (raft.get_msg_type() as u64) << 56
-                | (raft.term & 0xfff) << 44
-                | (raft.entries.len() as u64 & 0xfff) << 32
-                | raft.index & 0xffff_ffff
-        }
-        Body::SnapshotChunk(chunk) => chunk.offset << 32 | chunk.data.len() as u64,
-        Body::SnapshotAck { offset, .. } => *offset,
-        Body::Forward { ticket, .. } | Body::Forwarded { ticket, .. } => *ticket,
-        Body::Heartbeat(heartbeat) => heartbeat.nonce.sequence << 16 | heartbeat.reports.len() as u64,
-        Body::HeartbeatAck(ack) => {
-            ack.nonce.sequence << 16 | ack.set.as_ref().map_or(0, |set| 1 + set.len() as u64)
-        }
-        Body::NotLeader { leader, .. } => leader.map_or(0, |leader| leader.0),
-        Body::Nudge | Body::Join(_) | Body::Joined { .. } | Body::Refused { .. } => 0,
-    }
-}
 
 /// A process's end of the network: what it has sent waits here for the world, and it knows whom it can reach.
 #[derive(Debug, Default)]

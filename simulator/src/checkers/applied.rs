@@ -44,7 +44,9 @@ impl StateHashes {
                 "{revision} was applied by {} as an entry of term {}, by {node} as one of term {term}",
                 record.first, record.term
             );
-            return Err(Breach::new("state-machine-safety", message));
+            return Err(Breach::new("state-machine-safety", message)
+                .nodes([record.first, node])
+                .index(revision.0));
         }
         same_hash(record, node, revision, state_hash).map(|()| false)
     }
@@ -78,7 +80,7 @@ fn same_hash(record: Record, node: NodeId, revision: Revision, state_hash: u64) 
         "after {revision} the state of {} has hash {:016x}, that of {node} has {state_hash:016x}",
         record.first, record.state_hash
     );
-    Err(Breach::new("state-hash", message))
+    Err(Breach::new("state-hash", message).nodes([record.first, node]).index(revision.0))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Artifacts {
             "{} executes {artifact:016x} on {} under {:?}, and executed {first:016x} on {there}",
             run.vm, truth.host, run.epoch
         );
-        Err(Breach::new("artifacts", message))
+        Err(Breach::new("artifacts", message).nodes([there, truth.host]).vm(run.vm))
     }
 }
 

@@ -31,7 +31,7 @@ impl Capacity {
                 match self.offers.get(&host) {
                     Some(offers) if !offers.holds(*taken) => {
                         let message = format!("VMs on {host} take {taken:?}, it offers {offers:?}");
-                        Err(Breach::new("capacity", message))
+                        Err(Breach::new("capacity", message).nodes([host]))
                     }
                     _ => Ok(()),
                 }

@@ -39,7 +39,7 @@ impl Durability {
         {
             let message =
                 format!("{id:?} was acknowledged at {newest}, {} ends at {}", node.id(), state.revision);
-            return Err(Breach::new("durability", message));
+            return Err(Breach::new("durability", message).nodes([node.id()]).index(newest.0));
         }
         match applied.record(state.revision) {
             Some(record) if record.state_hash != state.hash() => {
@@ -50,7 +50,7 @@ impl Durability {
                     state.hash(),
                     record.state_hash
                 );
-                return Err(Breach::new("durability", message));
+                return Err(Breach::new("durability", message).nodes([node.id()]).index(state.revision.0));
             }
             _ => {}
         }
@@ -69,7 +69,7 @@ impl Durability {
                     node.id(),
                     record.term
                 );
-                return Err(Breach::new("durability", message));
+                return Err(Breach::new("durability", message).nodes([node.id()]).index(index));
             }
         }
         Ok(())

@@ -17,7 +17,8 @@ impl ElectionSafety {
         if first == node {
             return Ok(());
         }
-        Err(Breach::new("election-safety", format!("{first} and {node} both lead term {term}")))
+        let breach = Breach::new("election-safety", format!("{first} and {node} both lead term {term}"));
+        Err(breach.nodes([first, node]).term(term))
     }
 
     /// How many terms had a leader.

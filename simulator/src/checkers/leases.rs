@@ -38,12 +38,12 @@ impl Leases {
                 }
                 let message =
                     format!("the agent of {host} set a deadline of {deadline:?}, its lease ends {granted:?}");
-                Err(Breach::new("leases", message))
+                Err(Breach::new("leases", message).nodes([host]))
             }
             Fact::RunStarted { run, local, deadline, .. } if local >= deadline => {
                 let message =
                     format!("{run:?} came alive on {host} at {local:?}, its lease ended {deadline:?}");
-                Err(Breach::new("leases", message))
+                Err(Breach::new("leases", message).nodes([host]).vm(run.vm))
             }
             Fact::RunEnded { run, local, deadline }
                 if local > deadline + self.kill_grace && !self.frozen.contains(&host) =>
@@ -52,7 +52,7 @@ impl Leases {
                     "{run:?} was alive on {host} until {local:?}: its lease ended {deadline:?} and it had {} to die",
                     self.kill_grace
                 );
-                Err(Breach::new("leases", message))
+                Err(Breach::new("leases", message).nodes([host]).vm(run.vm))
             }
             Fact::Rebooted => {
                 self.granted.remove(&host);
@@ -82,7 +82,7 @@ pub(super) fn given_up(host: NodeId, revision: Revision, at: Time, runs: &Single
                 "{host} was given up at {revision} ({at:?}) while {:?} runs there since {:?}",
                 alive.run, alive.since
             );
-            Err(Breach::new("leases", message))
+            Err(Breach::new("leases", message).nodes([host]).vm(alive.run.vm).index(revision.0))
         }
         _ => Ok(()),
     }

@@ -80,7 +80,7 @@ impl LogMatching {
         let what = if fits { "has other content" } else { "follows an entry of another term" };
         let message =
             format!("entry {index} of term {} {what} on {} than on {}", new.term, new.node, old.node);
-        Err(Breach::new("log-matching", message))
+        Err(Breach::new("log-matching", message).nodes([old.node, new.node]).index(index).term(new.term))
     }
 }
 
@@ -103,7 +103,10 @@ pub(super) fn leader_completeness(
         record.first,
         log.last_index
     );
-    Err(Breach::new("leader-completeness", message))
+    Err(Breach::new("leader-completeness", message)
+        .nodes([record.first, node.id()])
+        .index(newest.0)
+        .term(term))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use blixard_node::spec::{Resources, VmName};
 use blixard_node::time::{Duration, Time};
 
 pub use view::{LogView, NodeView};
-pub use violation::Violation;
+pub use violation::{Subjects, Violation};
 
 use crate::history::Operation;
 use crate::hypervisor::{Fact, Truth};
@@ -229,7 +229,10 @@ impl Checkers {
         match from_operation(operation) {
             Ok(Some((name, timed))) => self.histories.entry(name).or_default().push(timed),
             Ok(None) => {}
-            Err(message) => self.note(at, Err(Breach::new("linearizability", message))),
+            Err(message) => {
+                let breach = Breach::new("linearizability", message);
+                self.note(at, Err(breach.operations([operation.invoked.order])));
+            }
         }
     }
 
@@ -243,7 +246,7 @@ impl Checkers {
     pub fn on_queue(&mut self, at: Time, node: NodeId, what: &'static str, len: usize, max: usize) {
         if len > max {
             let message = format!("{node}: {what} holds {len}, its bound is {max}");
-            self.note(at, Err(Breach::new("bounded-queues", message)));
+            self.note(at, Err(Breach::new("bounded-queues", message).nodes([node])));
         }
     }
 
@@ -287,7 +290,12 @@ impl Checkers {
             }
             Err((name, Verdict::Illegal(illegal))) => {
                 let message = explain(name, &self.histories[name], &illegal);
-                self.note(at, Err(Breach::new("linearizability", message)));
+                let history = &self.histories[name];
+                let concerned = [illegal.operation].into_iter().chain(illegal.open.iter().copied());
+                let breach = Breach::new("linearizability", message)
+                    .named(name)
+                    .operations(concerned.map(|number| history[number].invoked));
+                self.note(at, Err(breach));
                 Ok(())
             }
         }
@@ -297,7 +305,8 @@ impl Checkers {
         if let Err(breach) = result
             && self.violation.is_none()
         {
-            self.violation = Some(Violation { property: breach.property, message: breach.message, at });
+            let Breach { property, message, subjects } = breach;
+            self.violation = Some(Violation { property, message, at, subjects: *subjects });
         }
     }
 }

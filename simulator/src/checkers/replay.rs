@@ -141,13 +141,13 @@ impl Replay {
                 "{revision} leads to hash {:016x} when carried out again, a node had {state_hash:016x}",
                 self.hash
             );
-            return Err(Breach::new("state-hash", message));
+            return Err(Breach::new("state-hash", message).index(revision.0));
         }
         if let Action::Client { id, .. } = command.action
             && let Some(first) = self.executed.insert(id, revision)
         {
             let message = format!("request {id:?} took effect at {first} and again at {revision}");
-            return Err(Breach::new("exactly-once", message));
+            return Err(Breach::new("exactly-once", message).index(revision.0));
         }
         self.note_versions(revision, names)?;
         let lost = match command.action {
@@ -217,7 +217,7 @@ impl Replay {
             }
             None => format!("at {revision} a VM is assigned to {node}, which is no member"),
         };
-        Err(Breach::new("capacity", message))
+        Err(Breach::new("capacity", message).nodes([node]).index(revision.0))
     }
 
     /// Where a request took effect.

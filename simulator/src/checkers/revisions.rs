@@ -18,7 +18,7 @@ pub(super) fn check(operation: &Operation, replay: &Replay) -> Result<bool, Brea
             "client {} was answered as of {revision} although {} had been told before it asked {:?}",
             operation.client, operation.floor, operation.request
         );
-        return Err(Breach::new("real-time-order", message));
+        return Err(about(operation, "real-time-order", message).index(operation.floor.0));
     }
     if replay.revision().is_none_or(|newest| revision > newest) {
         let newest = replay.revision().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn check(operation: &Operation, replay: &Replay) -> Result<bool, Brea
             "client {} was told of {revision}, but no node has carried out more than {newest}",
             operation.client
         );
-        return Err(Breach::new("durability", message));
+        return Err(about(operation, "durability", message).index(revision.0));
     }
     if !replay.knows(revision) {
         return Ok(false);
@@ -42,10 +42,14 @@ pub(super) fn check(operation: &Operation, replay: &Replay) -> Result<bool, Brea
             }
             let message =
                 format!("client {} was shown {told} VMs as of {revision}, there are {are}", operation.client);
-            Err(Breach::new("reads-match-revisions", message))
+            Err(about(operation, "reads-match-revisions", message).index(revision.0))
         }
         _ => Ok(true),
     }
+}
+
+fn about(operation: &Operation, property: &'static str, message: String) -> Breach {
+    Breach::new(property, message).operations([operation.invoked.order])
 }
 
 fn written(operation: &Operation, revision: Revision, replay: &Replay) -> Result<bool, Breach> {
@@ -59,7 +63,7 @@ fn written(operation: &Operation, revision: Revision, replay: &Replay) -> Result
         Some(executed) => format!("{id:?} was acknowledged at {revision}, but took effect at {executed}"),
         None => format!("{id:?} was acknowledged at {revision}, but is not there"),
     };
-    Err(Breach::new("durability", message))
+    Err(about(operation, "durability", message).index(revision.0))
 }
 
 fn shown(
@@ -76,7 +80,7 @@ fn shown(
                 "client {} was shown {} as of {revision} as {shown:?}, it is {is:?}",
                 operation.client, view.name
             );
-            return Err(Breach::new("reads-match-revisions", message));
+            return Err(about(operation, "reads-match-revisions", message).index(revision.0));
         }
     }
     Ok(true)

@@ -61,7 +61,7 @@ impl SingleRun {
                 Some(alive) => {
                     let alive = alive.run;
                     let message = format!("{host} removed what {} keeps while {alive:?} lived", run.vm);
-                    Err(Breach::new("single-run", message))
+                    Err(Breach::new("single-run", message).nodes([host]).vm(run.vm))
                 }
                 None => Ok(()),
             },
@@ -99,7 +99,7 @@ impl SingleRun {
         let show =
             |alive: &Alive| format!("on {} under {:?} since {:?}", alive.host, alive.run.epoch, alive.since);
         let message = format!("{vm} runs twice: {} and {}", show(first), show(second));
-        Err(Breach::new("single-run", message))
+        Err(Breach::new("single-run", message).nodes([first.host, second.host]).vm(vm))
     }
 }
 

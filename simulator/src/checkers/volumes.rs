@@ -50,7 +50,7 @@ impl Volumes {
                 if !may && !blind {
                     let message =
                         format!("{host} has removed what it kept of {}, which nobody had asked for", run.vm);
-                    return Err(Breach::new("volumes", message));
+                    return Err(Breach::new("volumes", message).nodes([host]).vm(run.vm));
                 }
             }
             _ => {}

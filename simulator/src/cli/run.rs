@@ -1,6 +1,5 @@
 //! One seed.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use blixard_sim::determinism;
@@ -8,6 +7,7 @@ use blixard_sim::output::{self, Stopwatch, exit};
 use blixard_sim::scenario::{self, Scenario};
 use blixard_sim::subject::{Blixard, Subject as _};
 use blixard_sim::swarm;
+use blixard_sim::trace::file::{End, Header, Writer};
 use blixard_sim::trace::{Entry, Sink};
 use blixard_sim::world;
 use clap::Args;
@@ -31,7 +31,7 @@ pub(crate) struct Run {
     /// Print one JSON object instead of the summary.
     #[arg(long)]
     json: bool,
-    /// Write the event log to this file, one line an event.
+    /// Write the event log to this file, one line of JSON an event; docs/trace.md describes it.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Tell the event log live on stderr.
@@ -44,9 +44,8 @@ pub(crate) struct Run {
 
 /// Writes the log to a file, to stderr, or to both.
 struct Listener {
-    file: Option<std::io::BufWriter<std::fs::File>>,
+    file: Option<Writer<std::io::BufWriter<std::fs::File>>>,
     verbose: bool,
-    error: Option<std::io::Error>,
 }
 
 impl Sink for Listener {
@@ -54,10 +53,8 @@ impl Sink for Listener {
         if self.verbose {
             eprintln!("{entry}");
         }
-        if let Some(file) = &mut self.file
-            && let Err(error) = writeln!(file, "{entry}")
-        {
-            self.error.get_or_insert(error);
+        if let Some(file) = &mut self.file {
+            file.entry(entry);
         }
     }
 }
@@ -88,7 +85,8 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     let (report, divergence) = if args.check_determinism {
         determinism::check(&Blixard::default(), &scenario, seed)
     } else {
-        (listened(args, seed, &scenario)?, None)
+        let header = Header::new(&scenario, seed, output::reproduce(&name, seed, &overrides));
+        (listened(args, seed, &scenario, &header)?, None)
     };
     let runs = 1 + u64::from(args.check_determinism);
     let wall_us = watch.elapsed_us() / runs;
@@ -107,21 +105,19 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     Ok(output::exit_code(report.outcome))
 }
 
-fn listened(args: &Run, seed: u64, scenario: &Scenario) -> Result<world::Report, String> {
-    let file = match &args.trace {
-        None => None,
-        Some(path) => {
-            Some(files::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?)
-        }
-    };
-    if file.is_none() && !args.verbose {
+fn listened(args: &Run, seed: u64, scenario: &Scenario, header: &Header) -> Result<world::Report, String> {
+    if args.trace.is_none() && !args.verbose {
         return Ok(Blixard::default().run(scenario, seed, None));
     }
-    let mut listener = Listener { file, verbose: args.verbose, error: None };
+    let cannot_write = |error| match &args.trace {
+        Some(path) => format!("cannot write {}: {error}", path.display()),
+        None => format!("cannot write the trace: {error}"),
+    };
+    let file = args.trace.as_ref().map(|path| Writer::new(files::create(path)?, header));
+    let mut listener = Listener { file: file.transpose().map_err(cannot_write)?, verbose: args.verbose };
     let report = Blixard::default().run(scenario, seed, Some(&mut listener));
-    let flushed = listener.file.as_mut().map_or(Ok(()), std::io::Write::flush);
-    match (listener.error, flushed) {
-        (Some(error), _) | (None, Err(error)) => Err(format!("cannot write the trace: {error}")),
-        (None, Ok(())) => Ok(report),
+    if let Some(file) = listener.file {
+        file.finish(&End::of(&report)).map_err(cannot_write)?;
     }
+    Ok(report)
 }

@@ -7,6 +7,7 @@ mod backend;
 mod image;
 mod media;
 mod modelled;
+mod noted;
 mod stored_in_redb;
 
 use std::cell::RefCell;
@@ -18,6 +19,7 @@ use blixard_node::stored::{Stored, WriteBatch};
 use blixard_runtime::{Disk, DiskError};
 
 use modelled::Modelled;
+pub use noted::Held;
 use stored_in_redb::StoredInRedb;
 
 /// How many acknowledged batches a disk whose sync lies holds back at most.
@@ -99,6 +101,8 @@ struct Inner {
     under_way: bool,
     /// The outcome of the last batch that was completed, until the next one begins.
     outcome: Result<(), DiskError>,
+    /// What the last batch that was begun holds, or what the last opening found.
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -126,6 +130,7 @@ impl SimDisk {
             medium: Medium::new(engine),
             under_way: false,
             outcome: Ok(()),
+            held: Held::default(),
         })))
     }
 
@@ -165,7 +170,20 @@ impl SimDisk {
             medium,
             under_way: false,
             outcome: Ok(()),
+            held: inner.held,
         })))
+    }
+
+    /// What the last batch that was begun holds; before the first one, what was found when the disk was opened.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.0.borrow().held
+    }
+
+    /// Whether the last batch that was completed failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.borrow().outcome.is_err()
     }
 
     /// What stands behind it.
@@ -300,16 +318,19 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn load(&mut self) -> Result<Stored, DiskError> {
         let inner = &mut *self.0.borrow_mut();
-        match &mut inner.medium {
+        let stored = match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.load(&inner.path),
             Medium::Redb(redb) => redb.load(&inner.path),
-        }
+        }?;
+        inner.held = Held::on_disk(&stored);
+        Ok(stored)
     }
 
     fn begin(&mut self, batch: WriteBatch) {
         let inner = &mut *self.0.borrow_mut();
         assert!(!inner.under_way, "one batch at a time");
         inner.under_way = true;
+        inner.held = Held::in_batch(&batch);
         match &mut inner.medium {
             Medium::Modelled(modelled) => modelled.begin(batch),
             Medium::Redb(redb) => redb.begin(&inner.path, batch),

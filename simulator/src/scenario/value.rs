@@ -276,7 +276,7 @@ macro_rules! words {
 
             /// How it is written.
             #[must_use]
-            pub fn word(self) -> &'static str {
+            pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
 

@@ -11,7 +11,7 @@ use blixard_node::request::{Reply, Request};
 #[derive(Debug)]
 pub(super) enum Event {
     /// A message arrives.
-    Deliver { host: u16, to: NodeId, message: Box<Message> },
+    Deliver { host: u16, to: NodeId, id: u64, message: Box<Message> },
     /// A process may run a turn again.
     Turn { host: u16, life: u32 },
     /// The write under way is durable.

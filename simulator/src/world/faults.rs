@@ -19,6 +19,8 @@ pub(super) struct Plan {
     entries: Vec<Entry>,
     /// Faults that last, by slot.
     active: Vec<Option<Active>>,
+    /// How many have struck.
+    strikes: u64,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,8 @@ struct Entry {
 
 #[derive(Debug)]
 struct Active {
+    /// Its number in the log.
+    strike: u64,
     kind: FaultKind,
     hosts: u64,
     undo: Undo,
@@ -57,7 +61,7 @@ impl Plan {
                 entries.push(Entry { fault: fault.clone(), rng });
             }
         }
-        Self { entries, active: Vec::new() }
+        Self { entries, active: Vec::new(), strikes: 0 }
     }
 }
 
@@ -93,10 +97,13 @@ impl World<'_> {
         self.plan.entries[number].rng = rng;
         let Some((hosts, undo)) = struck else { return };
         *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
-        self.log(Kind::Fault, None, [fault.kind as u64, hosts, lasts.0]);
+        self.plan.strikes += 1;
+        let strike = self.plan.strikes;
+        self.log(Kind::Fault, None, [strike, fault.kind as u64, hosts, lasts.0]);
         if let Some(undo) = undo {
+            self.tell_cuts(strike, &undo);
             let slot = self.plan.active.len();
-            self.plan.active.push(Some(Active { kind: fault.kind, hosts, undo }));
+            self.plan.active.push(Some(Active { strike, kind: fault.kind, hosts, undo }));
             self.heap.push(self.now.get() + lasts.0, Event::FaultOver { slot: slot as u32 });
         }
     }
@@ -341,7 +348,7 @@ impl World<'_> {
 
     pub(super) fn end_fault(&mut self, slot: usize) {
         let Some(active) = self.plan.active[slot].take() else { return };
-        self.log(Kind::FaultOver, None, [active.kind as u64, active.hosts, 0]);
+        self.log(Kind::FaultOver, None, [active.strike, active.kind as u64, active.hosts]);
         match active.undo {
             Undo::Mend(pairs) => pairs.iter().for_each(|(from, to)| self.links.mend(*from, *to)),
             Undo::Quicken(host) => self.links.set_slow(host, Duration::ZERO),

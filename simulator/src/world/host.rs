@@ -64,6 +64,10 @@ pub(super) struct Host {
     pub(super) retiring: bool,
     /// The term this node leads, as it last said.
     pub(super) leads: Option<u64>,
+    /// The write under way, or the last one.
+    pub(super) write: u64,
+    /// What the log was last told of the present process.
+    pub(super) shown: super::telling::Shown,
     /// Turns of the present process, for spacing out the costly checks.
     pub(super) turns: u64,
 }
@@ -103,6 +107,8 @@ impl Host {
             disk_stalled: 0,
             retiring: false,
             leads: None,
+            write: 0,
+            shown: super::telling::Shown::default(),
             turns: 0,
         }
     }

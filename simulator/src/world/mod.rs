@@ -9,6 +9,7 @@ mod recovery;
 mod report;
 mod setup;
 mod targets;
+mod telling;
 mod traffic;
 
 use std::cell::Cell;
@@ -21,7 +22,7 @@ use blixard_node::request::Reply;
 use blixard_node::rng::Rng;
 use blixard_node::time::Time;
 
-use crate::checkers::{Checkers, Violation};
+use crate::checkers::{Checkers, Subjects, Violation};
 use crate::hypervisor::Truth;
 use crate::net::Links;
 use crate::scenario::{Outcome, Scenario};
@@ -106,6 +107,8 @@ pub struct World<'s> {
     clock_rng: Rng,
     process_rng: Rng,
     counts: Counts,
+    /// The newest entry that the log has told the content of.
+    decided: u64,
     failure: Option<Violation>,
     /// The host whose code runs, for attributing a panic.
     running: Option<usize>,
@@ -131,10 +134,12 @@ pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, sink: Option<&mut
         Err(panic) => {
             let node =
                 world.running.map_or_else(|| "the world".into(), |host| world.hosts[host].node.to_string());
+            let nodes = world.running.map(|host| world.hosts[host].node.0).into_iter().collect();
             world.failure = Some(Violation {
                 property: "panic",
                 message: format!("{node} panicked at {}: {}", panic.place, panic.message),
                 at: Time(world.now.get()),
+                subjects: Subjects { nodes, ..Subjects::default() },
             });
             (Outcome::Safety, None)
         }
@@ -161,7 +166,7 @@ impl World<'_> {
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.log(Kind::Phase, None, [phase as u64, 0, 0]);
+        self.log(Kind::Phase, None, [phase as u64]);
     }
 
     /// A safety property was violated.
@@ -174,12 +179,13 @@ impl World<'_> {
 
     fn fail(&mut self, property: &'static str, message: String) {
         if self.failure.is_none() {
-            self.failure = Some(Violation { property, message, at: Time(self.now.get()) });
+            let subjects = Subjects::default();
+            self.failure = Some(Violation { property, message, at: Time(self.now.get()), subjects });
         }
     }
 
-    fn log(&mut self, kind: Kind, host: Option<usize>, details: [u64; 3]) {
-        self.trace.write(self.now.get(), kind, host.map_or(0, |host| host + 1), details);
+    fn log<const N: usize>(&mut self, kind: Kind, host: Option<usize>, numbers: [u64; N]) {
+        self.trace.write(self.now.get(), kind, host.map_or(0, |host| host + 1), numbers);
     }
 
     fn is_healed(&self) -> bool {
@@ -213,7 +219,7 @@ impl World<'_> {
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Deliver { host, to, message } => self.deliver(host as usize, to, message),
+            Event::Deliver { host, to, id, message } => self.deliver(host as usize, to, id, message),
             Event::Turn { host, life } => self.on_turn_due(host as usize, life),
             Event::Written { host, life } => self.on_written(host as usize, life),
             Event::Wake { host, life } => self.on_wake(host as usize, life),

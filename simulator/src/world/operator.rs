@@ -111,7 +111,7 @@ impl World<'_> {
         for (to, ticket, ask, id, tries) in asks {
             let (what, node, request) = request_of(ask, id);
             self.log(Kind::Operator, None, [what, node, u64::from(tries)]);
-            self.ask(to, ticket, request);
+            self.ask(to, ticket, 0, request);
         }
         self.plan_operator();
     }

@@ -7,12 +7,14 @@ use blixard_runtime::{DiskError, Fatal, Runtime, Turn};
 
 use super::event::Event;
 use super::host::{NEVER, Presence};
+use super::telling::Shown;
 use super::traffic::{INBOX_MAX, NEWS_MAX};
 use super::{Members, World};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
 use crate::scenario::{CrashPoint, Storage};
 use crate::trace::Kind;
+use crate::trace::words::word;
 
 /// The node's own invariants are asserted once in so many turns of a process. They cost far more than a turn.
 const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 32 } else { 1_024 };
@@ -74,11 +76,13 @@ impl World<'_> {
             Ok(process) => {
                 host.turns = 0;
                 host.busy_until = self.now.get();
-                let details = [host.node.0, u64::from(host.life), 0];
+                host.shown = Shown::default();
+                let details = [host.node.0, u64::from(host.life)];
                 self.checkers.on_open(Time(self.now.get()), process.node());
                 host.process = Some(Box::new(process));
                 self.counts.starts += 1;
                 self.log(Kind::Started, Some(number), details);
+                self.tell_found(number);
                 self.plan_wake(number);
                 if recovering {
                     self.die_within(number, Duration::from_millis(200));
@@ -86,7 +90,7 @@ impl World<'_> {
             }
             Err(fatal) => {
                 let node = host.node.0;
-                self.log(Kind::OpenFailed, Some(number), [node, 0, 0]);
+                self.log(Kind::OpenFailed, Some(number), [node]);
                 self.after_fatal(number, &fatal);
             }
         }
@@ -142,7 +146,8 @@ impl World<'_> {
             return;
         }
         host.disk.complete();
-        self.log(Kind::WriteEnded, Some(number), [0; 3]);
+        let (write, failed) = (host.write, host.disk.has_failed());
+        self.log(if failed { Kind::WriteFailed } else { Kind::WriteDurable }, Some(number), [write]);
         if self.hosts[number].armed == Some(CrashPoint::BeforeRelease) {
             return self.crash(number);
         }
@@ -223,7 +228,7 @@ impl World<'_> {
         let latency = self.write_latency(stalled, cost.syncs > 0);
         self.counts.writes += 1;
         self.log(Kind::Turned, Some(number), [inputs, 1, sends]);
-        self.log(Kind::WriteBegan, Some(number), [u64::from(cost.ops()), cost.bytes, latency.0]);
+        self.tell_write(number, cost, latency);
         match armed {
             Some(CrashPoint::BeforeWrite) => return self.crash(number),
             Some(CrashPoint::MidWrite) => {
@@ -260,6 +265,7 @@ impl World<'_> {
         let sends = self.flush(number);
         self.log(Kind::Turned, Some(number), [inputs, 0, sends]);
         self.counts.turns += 1;
+        self.tell_view(number);
         let mut retired = false;
         let led = self.hosts[number].leads.is_some();
         for event in events.drain(..) {
@@ -318,16 +324,16 @@ impl World<'_> {
     }
 
     fn take_node_event(&mut self, number: usize, event: NodeEvent) {
-        let mut told = |what: u64, detail: u64| self.log(Kind::Told, Some(number), [what, detail, 0]);
+        let mut told = |what, detail, other| self.log(Kind::Told, Some(number), [what, detail, other]);
         match event {
             NodeEvent::BecameLeader { term } => {
                 self.counts.elections += 1;
                 self.hosts[number].leads = Some(term);
-                self.log(Kind::Leads, Some(number), [term, 0, 0]);
+                self.log(Kind::Leads, Some(number), [term]);
             }
             NodeEvent::LostLeadership { term } => {
                 self.hosts[number].leads = None;
-                self.log(Kind::LeadsNoMore, Some(number), [term, 0, 0]);
+                self.log(Kind::LeadsNoMore, Some(number), [term]);
             }
             NodeEvent::Applied { revision, term, state_hash } => {
                 self.counts.applied_max = self.counts.applied_max.max(revision.0);
@@ -339,25 +345,26 @@ impl World<'_> {
                     }
                 }
                 self.log(Kind::Applied, Some(number), [revision.0, term, state_hash]);
+                self.tell_decision(number, revision.0);
             }
             NodeEvent::Restored { revision, state_hash } => {
                 self.counts.restored += 1;
-                self.log(Kind::Restored, Some(number), [revision.0, 0, state_hash]);
+                self.log(Kind::Restored, Some(number), [revision.0, state_hash]);
             }
             NodeEvent::Compacted { revision } => {
-                self.log(Kind::Compacted, Some(number), [revision.0, 0, 0]);
+                self.log(Kind::Compacted, Some(number), [revision.0]);
             }
             NodeEvent::MembershipChanged { voters, outgoing, learners } => {
                 let details = [mask(&voters), mask(&outgoing), mask(&learners)];
                 self.log(Kind::Members, Some(number), details);
                 self.views[number] = Members { voters, outgoing, learners, at: 0 };
             }
-            NodeEvent::HostLost { node } => told(0, node.0),
-            NodeEvent::LeaseExpired => told(1, 0),
-            NodeEvent::StaleSetRefused { got, .. } => told(2, got.0),
-            NodeEvent::Refused { .. } => told(3, 0),
-            NodeEvent::Joined => told(4, 0),
-            NodeEvent::Retired => told(5, 0),
+            NodeEvent::HostLost { node } => told(word!(TOLD, "host-lost"), node.0, 0),
+            NodeEvent::LeaseExpired => told(word!(TOLD, "lease-expired"), 0, 0),
+            NodeEvent::StaleSetRefused { at, got } => told(word!(TOLD, "stale-set-refused"), got.0, at.0),
+            NodeEvent::Refused { .. } => told(word!(TOLD, "refused"), 0, 0),
+            NodeEvent::Joined => told(word!(TOLD, "joined"), 0, 0),
+            NodeEvent::Retired => told(word!(TOLD, "retired"), 0, 0),
         }
     }
 
@@ -414,6 +421,7 @@ impl World<'_> {
     /// Ends the process, if there is one. The disk keeps what survives that; without a loss it is closed in good order.
     pub(super) fn end_process(&mut self, number: usize, why: End, loss: Option<Loss>) {
         let host = &mut self.hosts[number];
+        let write = if host.disk.is_under_way() { host.write } else { 0 };
         if let Some(process) = host.process.take() {
             self.counts.probes.merge(process.node().probes());
             self.counts.ends += 1;
@@ -431,7 +439,12 @@ impl World<'_> {
         host.leads = None;
         host.paused = 0;
         let node = host.node.0;
-        self.log(Kind::Ended, Some(number), [node, why as u64, 0]);
+        let lost = match loss {
+            None => word!(LOSSES, "nothing"),
+            Some(Loss::Process) => word!(LOSSES, "process"),
+            Some(Loss::Power) => word!(LOSSES, "power"),
+        };
+        self.log(Kind::Ended, Some(number), [node, why as u64, write, lost]);
         self.plan_hypervisor(number);
     }
 

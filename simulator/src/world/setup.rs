@@ -21,7 +21,7 @@ use crate::disk::{Engine, SimDisk};
 use crate::hypervisor::{HostHypervisor, HypervisorFaults};
 use crate::net::Links;
 use crate::scenario::{Chance, Scenario, Storage};
-use crate::trace::{Sink, Trace};
+use crate::trace::{Kind, Sink, Trace};
 use crate::workload::{Mix, Patience, Workload, WorkloadConfig};
 
 /// What is made to lie, to prove that the checkers notice. Nothing by default.
@@ -74,6 +74,7 @@ impl<'s> World<'s> {
             clock_rng: Rng::new(seed, streams::CLOCK),
             process_rng: Rng::new(seed, streams::PROCESS),
             counts: Counts::default(),
+            decided: 0,
             failure: None,
             running: None,
             scratch: Scratch::default(),
@@ -103,6 +104,7 @@ impl<'s> World<'s> {
     pub(super) fn new_node(&mut self, host: usize) -> NodeId {
         let node = NodeId(self.homes.len() as u64);
         self.homes.push(Some(host));
+        self.log(Kind::Home, Some(host), [node.0]);
         self.checkers.on_host(node, self.capacity());
         node
     }

@@ -10,9 +10,10 @@ use blixard_node::time::Duration;
 use super::World;
 use super::event::Event;
 use super::host::NEVER;
-use crate::history::Outcome;
-use crate::net::{Fate, detail_of, kind_of};
-use crate::trace::Kind;
+use crate::history::revision_of;
+use crate::net::Fate;
+use crate::trace::words::word;
+use crate::trace::{Kind, of_node};
 
 /// The most inputs that wait for one process; what comes on top is lost, as from a full socket.
 pub(super) const INBOX_MAX: usize = 4_096;
@@ -22,15 +23,6 @@ pub(super) const NEWS_MAX: usize = 1_024;
 
 /// A node's message to itself takes so long.
 const LOOPBACK: Duration = Duration::from_micros(5);
-
-/// Why a message was lost, in the log.
-mod lost {
-    pub(super) const CHANCE: u64 = 0;
-    pub(super) const CUT: u64 = 1;
-    pub(super) const NOBODY: u64 = 2;
-    pub(super) const NO_ADDRESS: u64 = 3;
-    pub(super) const FULL: u64 = 4;
-}
 
 impl World<'_> {
     // Messages between nodes.
@@ -51,36 +43,37 @@ impl World<'_> {
 
     fn send(&mut self, from: usize, to: NodeId, message: Message) {
         self.counts.sent += 1;
-        let (kind, detail) = (kind_of(&message), detail_of(&message));
+        let id = self.counts.sent;
+        let [kind, term, index, count, commit] = of_node::message(&message);
+        self.log(Kind::Sent, Some(from), [id, to.0, kind, term, index, count, commit]);
         let reaches = |process: &mut Box<super::host::Process>| process.network().reaches(to);
         let known = to == self.hosts[from].node || self.hosts[from].process.as_mut().is_some_and(reaches);
         let home = self.homes.get(to.0 as usize).copied().flatten();
         let Some(home) = home.filter(|_| known) else {
-            let why = if known { lost::NOBODY } else { lost::NO_ADDRESS };
-            return self.lose(from, [to.0, kind, why]);
+            let why = if known { word!(LOST, "nobody") } else { word!(LOST, "no-address") };
+            return self.lose(from, [id, to.0, kind, why]);
         };
         let fate = if home == from { Fate::Arrives(LOOPBACK) } else { self.links.draw(from, home) };
         match fate {
-            Fate::Lost => return self.lose(from, [to.0, kind, lost::CHANCE]),
-            Fate::Cut => return self.lose(from, [to.0, kind, lost::CUT]),
+            Fate::Lost => return self.lose(from, [id, to.0, kind, word!(LOST, "chance")]),
+            Fate::Cut => return self.lose(from, [id, to.0, kind, word!(LOST, "cut")]),
             Fate::Arrives(_) | Fate::Twice(..) => {}
         }
-        self.log(Kind::Sent, Some(from), [to.0, kind, detail]);
         let Some(message) = self.carry(message) else { return };
         let message = Box::new(message);
         match fate {
-            Fate::Arrives(delay) => self.arrive(home, to, delay, message),
+            Fate::Arrives(delay) => self.arrive(home, to, delay, id, message),
             Fate::Twice(first, second) => {
                 self.counts.doubled += 1;
-                self.arrive(home, to, first, message.clone());
-                self.arrive(home, to, second, message);
+                self.arrive(home, to, first, id, message.clone());
+                self.arrive(home, to, second, id, message);
             }
             Fate::Lost | Fate::Cut => {}
         }
     }
 
-    fn arrive(&mut self, host: usize, to: NodeId, delay: Duration, message: Box<Message>) {
-        self.heap.push(self.now.get() + delay.0, Event::Deliver { host: host as u16, to, message });
+    fn arrive(&mut self, host: usize, to: NodeId, delay: Duration, id: u64, message: Box<Message>) {
+        self.heap.push(self.now.get() + delay.0, Event::Deliver { host: host as u16, to, id, message });
     }
 
     /// A share of the messages travels as bytes. What comes out must be what went in.
@@ -102,29 +95,42 @@ impl World<'_> {
         }
     }
 
-    fn lose(&mut self, from: usize, details: [u64; 3]) {
+    fn lose(&mut self, at: usize, details: [u64; 4]) {
         self.counts.lost += 1;
-        self.log(Kind::Lost, Some(from), details);
+        self.log(Kind::Lost, Some(at), details);
     }
 
-    pub(super) fn deliver(&mut self, number: usize, to: NodeId, message: Box<Message>) {
-        let kind = kind_of(&message);
+    pub(super) fn deliver(&mut self, number: usize, to: NodeId, id: u64, message: Box<Message>) {
+        let [kind, term, index, count, commit] = of_node::message(&message);
         let host = &mut self.hosts[number];
         let there = host.node == to && host.suspended == 0;
         let Some(process) = host.process.as_mut().filter(|_| there) else {
-            return self.lose(number, [to.0, kind, lost::NOBODY]);
+            return self.lose(number, [id, to.0, kind, word!(LOST, "nobody")]);
         };
         if process.inbox_len() >= INBOX_MAX {
-            return self.lose(number, [to.0, kind, lost::FULL]);
+            return self.lose(number, [id, to.0, kind, word!(LOST, "full")]);
         }
         process.network().learn(message.from);
+        let mut granted = None;
         if let Body::HeartbeatAck(ack) = &message.body {
             self.checkers.on_lease_granted(to, ack.sent, ack.ttl);
+            let until = ack.sent + ack.ttl;
+            granted = (ack.ttl > Duration::ZERO).then_some([
+                id,
+                message.from.0,
+                ack.sent.0,
+                until.0,
+                ack.revision.0,
+                count,
+            ]);
         }
-        let details = [message.from.0, kind, detail_of(&message)];
+        let details = [id, message.from.0, kind, term, index, count, commit];
         process.push(Input::Deliver(message));
         self.counts.delivered += 1;
         self.log(Kind::Delivered, Some(number), details);
+        if let Some(granted) = granted {
+            self.log(Kind::Granted, Some(number), granted);
+        }
         self.kick(number);
     }
 
@@ -152,17 +158,11 @@ impl World<'_> {
 
     pub(super) fn take_output(&mut self, mut output: crate::workload::Output) {
         for call in output.calls.drain(..) {
-            self.ask(call.to, call.ticket, call.request);
+            self.tell_call(&call);
+            self.ask(call.to, call.ticket, call.operation, call.request);
         }
         for operation in output.finished.iter() {
-            let outcome = match &operation.outcome {
-                Outcome::Answered(Ok(_)) => 0,
-                Outcome::Answered(Err(_)) => 1,
-                Outcome::Refused => 2,
-                Outcome::Unknown => 3,
-            };
-            let details = [operation.client as u64, outcome, u64::from(operation.attempts)];
-            self.trace.write(self.now.get(), Kind::OperationEnded, 0, details);
+            self.tell_end(operation);
             self.checkers.on_operation(operation);
         }
         output.finished.clear();
@@ -174,13 +174,13 @@ impl World<'_> {
     }
 
     /// Puts a request on its way to a node.
-    pub(super) fn ask(&mut self, to: NodeId, ticket: Ticket, request: Request) {
+    pub(super) fn ask(&mut self, to: NodeId, ticket: Ticket, operation: u64, request: Request) {
         let what = match &request {
             Request::Write { .. } => 0,
             Request::Read { .. } => 1,
             Request::TransferLeader { .. } => 2,
         };
-        self.log(Kind::Asked, None, [ticket.0, to.0, what]);
+        self.log(Kind::Asked, None, [ticket.0, to.0, what, operation]);
         let Some(host) = self.homes.get(to.0 as usize).copied().flatten() else { return };
         if let Some(delay) = self.links.draw_client() {
             let request = Box::new(request);
@@ -201,7 +201,7 @@ impl World<'_> {
         };
         if process.inbox_len() < INBOX_MAX {
             process.push(Input::Request { ticket, request });
-            self.log(Kind::Requested, Some(number), [ticket.0, 0, 0]);
+            self.log(Kind::Requested, Some(number), [ticket.0]);
             self.kick(number);
         }
     }
@@ -217,13 +217,20 @@ impl World<'_> {
         let mut replies = std::mem::take(&mut self.scratch.replies);
         replies.extend(process.take_replies());
         for (ticket, reply) in replies.drain(..) {
-            self.log(Kind::Answered, Some(number), [ticket.0, u64::from(reply.is_err()), 0]);
+            let revision = revision_of(&reply).map_or(0, |revision| revision.0);
+            self.log(Kind::Answered, Some(number), [ticket.0, u64::from(reply.is_err()), revision]);
             self.reply(ticket, Some(Box::new(reply)));
         }
         self.scratch.replies = replies;
     }
 
     pub(super) fn on_reply(&mut self, ticket: Ticket, reply: Option<Box<Reply>>) {
+        let outcome = match reply.as_deref() {
+            Some(Ok(_)) => word!(REPLIES, "ok"),
+            Some(Err(_)) => word!(REPLIES, "error"),
+            None => word!(REPLIES, "broken"),
+        };
+        self.log(Kind::Replied, None, [ticket.0, outcome]);
         if self.operator.owns(ticket) {
             return self.on_operator_reply(ticket, reply.map(|reply| *reply));
         }
@@ -253,8 +260,7 @@ impl World<'_> {
             let truths = std::mem::take(&mut self.scratch.truths);
             self.checkers.on_truth(&truths);
             for truth in &truths {
-                let (what, vm, epoch) = truth_details(&truth.fact);
-                self.log(Kind::Truth, Some(number), [what, vm, epoch]);
+                self.tell_truth(number, &truth.fact);
             }
             self.scratch.truths = truths;
             self.scratch.truths.clear();
@@ -285,24 +291,11 @@ impl World<'_> {
     }
 }
 
-fn hypervisor_details(input: &Input) -> [u64; 3] {
+fn hypervisor_details(input: &Input) -> [u64; 4] {
     match input {
-        Input::HypervisorDone { op, result } => [u64::from(result.is_err()), op.0, 0],
-        Input::HypervisorEvent { run, .. } => [2, run.vm.0, run.epoch.0],
-        _ => [u64::MAX; 3],
-    }
-}
-
-fn truth_details(fact: &crate::hypervisor::Fact) -> (u64, u64, u64) {
-    use crate::hypervisor::Fact;
-    match fact {
-        Fact::RunStarted { run, .. } => (0, run.vm.0, run.epoch.0),
-        Fact::RunEnded { run, .. } => (1, run.vm.0, run.epoch.0),
-        Fact::DeadlineRaised { deadline } => (2, deadline.0, 0),
-        Fact::Frozen => (3, 0, 0),
-        Fact::Thawed => (4, 0, 0),
-        Fact::Rebooted => (5, 0, 0),
-        Fact::Purged { run } => (6, run.vm.0, run.epoch.0),
-        Fact::Executes { run, artifact } => (7, run.vm.0, *artifact),
+        Input::HypervisorDone { op, result } => [u64::from(result.is_err()), op.0, 0, 0],
+        Input::HypervisorEvent { run, .. } => [word!(NEWS, "exited"), 0, run.vm.0, run.epoch.0],
+        // A hypervisor tells nothing else.
+        _ => [u64::MAX, 0, 0, 0],
     }
 }

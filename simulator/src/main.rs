@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use blixard_sim::output::exit;
 use clap::{Parser, Subcommand};
 
+use cli::diff::DiffArgs;
 use cli::run::Run;
 use cli::sweep::{SwarmArgs, SweepArgs};
 
@@ -29,6 +30,8 @@ enum Command {
     Sweep(SweepArgs),
     /// As sweep, of scenarios drawn whole from their seeds: cluster, work, conditions and faults.
     Swarm(SwarmArgs),
+    /// Shows the first line in which two trace files part. Exits with 0 when they are the same, with 4 when they part.
+    Diff(DiffArgs),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match (cli.command, cli.run) {
         (Some(Command::Sweep(args)), _) => cli::sweep::fixed(&args),
         (Some(Command::Swarm(args)), _) => cli::sweep::drawn(&args),
+        (Some(Command::Diff(args)), _) => cli::diff::diff(&args),
         (None, args) => cli::run::run(&args),
     };
     match result {

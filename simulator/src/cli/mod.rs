@@ -1,5 +1,6 @@
 //! The commands of the binary, a file each.
 
+pub(crate) mod diff;
 mod files;
 mod overrides;
 pub(crate) mod run;

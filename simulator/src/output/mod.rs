@@ -1,9 +1,11 @@
 //! What is shown of a run: text, JSON, exit codes. Nothing is printed here; the binary does.
 
 mod json;
+mod parting;
 mod text;
 
 pub use json::json_of;
+pub use parting::{Parting, parting};
 pub use text::{divergence, grouped, summary, sweep_summary};
 
 use crate::scenario::Outcome;

@@ -66,6 +66,7 @@ pub struct TwoAnswers {
 #[derive(Debug)]
 pub(crate) struct Client {
     number: usize,
+    /// When it does something; what it does has streams of its own.
     rng: Rng,
     session: ClientId,
     sequence: u64,
@@ -93,6 +94,8 @@ enum Work {
 
 #[derive(Debug)]
 struct Busy {
+    /// What this operation draws from, from its request to its last retry.
+    rng: Rng,
     request: Request,
     invoked: Moment,
     floor: Revision,
@@ -204,9 +207,17 @@ impl Client {
     }
 
     /// Begins an operation.
-    pub(crate) fn begin(&mut self, now: Time, shared: &mut Shared, request: Request, to: NodeId) -> Call {
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        request: Request,
+        to: NodeId,
+        rng: Rng,
+    ) -> Call {
         let invoked = shared.moment(now);
         let mut busy = Busy {
+            rng,
             request,
             invoked,
             floor: shared.floor,
@@ -232,7 +243,7 @@ impl Client {
             busy.maybe = true;
             return self.back_off(now, shared);
         }
-        let Some(to) = self.rng.pick(nodes).copied() else {
+        let Some(to) = busy.rng.pick(nodes).copied() else {
             busy.state = Attempt::Backoff { until: now + shared.patience.backoff.max };
             return Step::default();
         };
@@ -254,8 +265,9 @@ impl Client {
         let current = ticket == busy.last_ticket && matches!(busy.state, Attempt::Waiting { .. });
         match reply {
             Some(Err(RequestError::SessionExpired { floor })) => {
+                let session = ClientId(busy.rng.u64());
                 let step = self.finish(now, shared, Outcome::Unknown);
-                self.renew_session(floor);
+                self.renew_session(session, floor);
                 step
             }
             Some(reply) if is_final(&reply) => self.finish(now, shared, Outcome::Answered(reply)),
@@ -287,7 +299,7 @@ impl Client {
             let outcome = if busy.maybe { Outcome::Unknown } else { Outcome::Refused };
             return self.finish(now, shared, outcome);
         }
-        let wait = shared.patience.backoff.draw(&mut self.rng);
+        let wait = shared.patience.backoff.draw(&mut busy.rng);
         busy.state = Attempt::Backoff { until: now + wait };
         Step::default()
     }
@@ -356,8 +368,8 @@ impl Client {
         }
     }
 
-    fn renew_session(&mut self, floor: Revision) {
-        self.session = ClientId(self.rng.u64());
+    fn renew_session(&mut self, session: ClientId, floor: Revision) {
+        self.session = session;
         self.sequence = 0;
         self.known = self.known.max(floor);
         self.born = self.known;

@@ -15,6 +15,7 @@ pub mod net;
 pub mod output;
 mod panics;
 pub mod scenario;
+pub mod schedule;
 pub mod subject;
 pub mod swarm;
 pub mod sweep;

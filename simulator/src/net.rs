@@ -83,7 +83,10 @@ pub enum Fate {
 pub struct Links {
     hosts: usize,
     config: Network,
-    rng: Rng,
+    /// What each link draws from, by `from × hosts + to`, so that traffic on one leaves the others alone.
+    rngs: Vec<Rng>,
+    /// What the ways between clients and each host draw from.
+    client_rngs: Vec<Rng>,
     /// How many faults cut each link at present, by `from × hosts + to`.
     cuts: Vec<u8>,
     /// How much slower each host's links are at present.
@@ -91,22 +94,31 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links without faults.
+    /// Links without cuts. `rng` gives the stream of each number below `hosts × (hosts + 1)`.
     #[must_use]
-    pub fn new(hosts: usize, config: Network, rng: Rng) -> Self {
-        Self { hosts, config, rng, cuts: vec![0; hosts * hosts], slow: vec![Duration::ZERO; hosts] }
+    pub fn new(hosts: usize, config: Network, rng: impl Fn(u64) -> Rng) -> Self {
+        let links = hosts * hosts;
+        Self {
+            hosts,
+            config,
+            rngs: (0..links).map(|link| rng(link as u64)).collect(),
+            client_rngs: (links..links + hosts).map(|way| rng(way as u64)).collect(),
+            cuts: vec![0; links],
+            slow: vec![Duration::ZERO; hosts],
+        }
     }
 
     /// Draws what becomes of a message.
     pub fn draw(&mut self, from: usize, to: usize) -> Fate {
-        if self.cuts[from * self.hosts + to] > 0 {
+        let link = from * self.hosts + to;
+        if self.cuts[link] > 0 {
             return Fate::Cut;
         }
-        if self.config.loss.draw(&mut self.rng) {
+        if self.config.loss.draw(&mut self.rngs[link]) {
             return Fate::Lost;
         }
         let first = self.delay(from, to);
-        if self.config.duplication.draw(&mut self.rng) {
+        if self.config.duplication.draw(&mut self.rngs[link]) {
             Fate::Twice(first, self.delay(from, to))
         } else {
             Fate::Arrives(first)
@@ -114,17 +126,14 @@ impl Links {
     }
 
     /// Draws the delay between a client and a host; none when the message is lost.
-    pub fn draw_client(&mut self) -> Option<Duration> {
-        if self.config.loss.draw(&mut self.rng) {
-            None
-        } else {
-            Some(self.config.latency.draw(&mut self.rng))
-        }
+    pub fn draw_client(&mut self, host: usize) -> Option<Duration> {
+        let rng = &mut self.client_rngs[host];
+        if self.config.loss.draw(rng) { None } else { Some(self.config.latency.draw(rng)) }
     }
 
     /// Whether this message travels as bytes.
-    pub fn encodes(&mut self) -> bool {
-        self.config.encode.draw(&mut self.rng)
+    pub fn encodes(&mut self, from: usize, to: usize) -> bool {
+        self.config.encode.draw(&mut self.rngs[from * self.hosts + to])
     }
 
     /// Cuts the way from one host to another, on behalf of one fault.
@@ -153,9 +162,10 @@ impl Links {
     }
 
     fn delay(&mut self, from: usize, to: usize) -> Duration {
-        let mut delay = self.config.latency.draw(&mut self.rng) + self.slow[from] + self.slow[to];
-        if self.config.reordering.draw(&mut self.rng) {
-            delay = delay + self.config.reordering_delay.draw(&mut self.rng);
+        let rng = &mut self.rngs[from * self.hosts + to];
+        let mut delay = self.config.latency.draw(rng) + self.slow[from] + self.slow[to];
+        if self.config.reordering.draw(rng) {
+            delay = delay + self.config.reordering_delay.draw(rng);
         }
         delay
     }

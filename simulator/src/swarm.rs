@@ -231,6 +231,7 @@ impl Draw {
             point,
             times: self.between(1, 6),
             by: self.millis(10, 5_000),
+            ..Fault::new(kind, when)
         }
         .with_what_it_takes()
     }

@@ -1,19 +1,22 @@
 //! The simulated clients together: what they ask, how often, and what came of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod draw;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use blixard_node::ids::{NodeId, Ticket};
-use blixard_node::request::{Consistency, Read, Reply, Request, Write};
+use blixard_node::request::{Read, Reply, Request, Write};
 use blixard_node::rng::Rng;
-use blixard_node::spec::{FailoverPolicy, Labels, Port, Protocol, Resources, RestartPolicy, VmName, VmSpec};
+use blixard_node::spec::VmName;
 use blixard_node::time::{Duration, Time};
 
 pub use crate::client::{Call, Patience, TwoAnswers};
+pub use draw::PORTS;
 
-use crate::client::{Client, Shared, Step, get};
+use crate::client::{Client, Shared, Step};
 use crate::history::{Moment, Operation};
-use crate::scenario::Chance;
+use crate::scenario::{self, Chance};
+use crate::world::streams;
 
 /// How often each operation is drawn, against the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,8 +115,16 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Workload {
     config: WorkloadConfig,
+    seed: u64,
     names: Vec<VmName>,
     clients: Vec<Client>,
+    /// What each client has still to do, where that is not drawn.
+    script: Option<Vec<VecDeque<scenario::Operation>>>,
+    /// Operations that each client has begun.
+    begun: Vec<u64>,
+    /// All operations that were begun, with what was drawn for them.
+    recorded: Vec<scenario::Operation>,
+    from: Time,
     shared: Shared,
     /// When each client wants to be woken.
     wakes: BTreeSet<(Time, usize)>,
@@ -129,9 +140,9 @@ pub struct Workload {
 const TICKETS_MAX: usize = 4_096;
 
 impl Workload {
-    /// Clients that begin at true time `from`. Client `n` draws from stream `stream + n` of `seed`.
+    /// Clients that begin at true time `from`. They do what `script` says, or draw what they do when it is empty.
     #[must_use]
-    pub fn new(config: WorkloadConfig, seed: u64, stream: u64, from: Time) -> Self {
+    pub fn new(config: WorkloadConfig, seed: u64, from: Time, script: &[scenario::Operation]) -> Self {
         let names = (0..config.names).filter_map(|number| VmName::new(format!("vm-{number}")).ok()).collect();
         let shared = Shared {
             patience: config.patience.clone(),
@@ -140,8 +151,13 @@ impl Workload {
             floor: blixard_node::ids::Revision(0),
         };
         let mut workload = Self {
+            seed,
             names,
             clients: Vec::new(),
+            script: (!script.is_empty()).then(|| by_client(config.clients, script)),
+            begun: vec![0; config.clients],
+            recorded: Vec::new(),
+            from,
             shared,
             wakes: BTreeSet::new(),
             planned: Vec::new(),
@@ -152,10 +168,10 @@ impl Workload {
             config,
         };
         for number in 0..workload.config.clients {
-            let mut rng = Rng::new(seed, stream + number as u64);
-            let first = from + think(&workload.config, &mut rng);
-            workload.clients.push(Client::new(number, rng, first));
+            let rng = Rng::new(seed, streams::CLIENTS | number as u64);
+            workload.clients.push(Client::new(number, rng, from));
             workload.planned.push(None);
+            workload.rest(number, from, from);
             workload.plan(number);
         }
         workload
@@ -171,6 +187,12 @@ impl Workload {
     #[must_use]
     pub fn counts(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
         &self.counts
+    }
+
+    /// All operations that clients have begun, each with what was drawn for it.
+    #[must_use]
+    pub fn recorded(&self) -> &[scenario::Operation] {
+        &self.recorded
     }
 
     /// Clients that wait for an answer.
@@ -233,20 +255,19 @@ impl Workload {
     /// [`Self::on_wake`]'s caller; they are done when [`Self::busy`] is 0.
     pub fn probe(&mut self, now: Time, nodes: &[NodeId], out: &mut Output) {
         for node in nodes {
-            let number = self.add_prober();
-            let request = list();
-            let call = self.clients[number].begin(now, &mut self.shared, request, *node);
+            let (number, rng) = self.add_prober();
+            let call = self.clients[number].begin(now, &mut self.shared, draw::list(), *node, rng);
             self.sent(number, call, out);
         }
         if let Some(node) = nodes.first() {
-            let number = self.add_prober();
+            let (number, mut rng) = self.add_prober();
             let name = VmName::new(format!("probe-{}", self.probes));
             self.probes += 1;
             if let Ok(name) = name {
-                let spec = draw_spec(&self.config, self.clients[number].rng());
+                let spec = draw::spec(&self.config, &mut rng);
                 let id = self.clients[number].next_id();
                 let request = Request::Write { id, write: Write::CreateVm { name, spec } };
-                let call = self.clients[number].begin(now, &mut self.shared, request, *node);
+                let call = self.clients[number].begin(now, &mut self.shared, request, *node, rng);
                 self.sent(number, call, out);
             }
         }
@@ -257,26 +278,61 @@ impl Workload {
         self.shared.moment(now)
     }
 
-    fn add_prober(&mut self) -> usize {
+    fn add_prober(&mut self) -> (usize, Rng) {
         let number = self.clients.len();
-        // A stream of its own off the first client's, which draws nothing any more.
-        let seed = self.clients.first_mut().map_or(0, |client| client.rng().u64());
-        let mut client = Client::new(number, Rng::new(seed, 0), Time(0));
+        let stream =
+            |which: u64| streams::PROBERS | streams::nth((number - self.config.clients) as u64, which);
+        let mut client = Client::new(number, Rng::new(self.seed, stream(0)), Time(0));
         client.born_at(self.shared.floor);
         self.clients.push(client);
         self.planned.push(None);
-        number
+        (number, Rng::new(self.seed, stream(1)))
     }
 
     fn begin(&mut self, now: Time, number: usize, nodes: &[NodeId], out: &mut Output) {
-        let client = &mut self.clients[number];
-        let Some(to) = client.rng().pick(nodes).copied() else {
+        if nodes.is_empty() {
             let until = now + self.config.patience.backoff.max;
-            return client.rest(until);
+            return self.clients[number].rest(until);
+        }
+        let scripted = self.script.as_mut().map(|script| script[number].pop_front());
+        if scripted == Some(None) {
+            return self.clients[number].retire();
+        }
+        let scripted = scripted.flatten();
+        let draws =
+            scripted.as_ref().map_or(streams::nth(number as u64, self.begun[number]), |known| known.draws);
+        self.begun[number] += 1;
+        let mut rng = Rng::new(self.seed, streams::OPERATIONS | draws);
+        // Everything is drawn, also what the script says: so the rest of the stream stays where it is.
+        let drawn = rng.pick(nodes).copied().unwrap_or(nodes[0]);
+        let (call, vm) = draw::call(&self.config, self.names.len(), &mut rng);
+        let (to, call, vm) = match &scripted {
+            None => (drawn, call, vm),
+            Some(known) => {
+                let named = nodes.iter().copied().find(|node| node.0 == known.node);
+                (named.unwrap_or(drawn), known.call, known.vm as usize)
+            }
         };
-        let request = draw_request(&self.config, &self.names, client);
-        let call = client.begin(now, &mut self.shared, request, to);
+        let client = &mut self.clients[number];
+        let request = draw::request(&self.config, call, self.names[vm].clone(), client, &mut rng);
+        let at = Duration(now.0 - self.from.0);
+        let (node, vm, client_number) = (to.0, vm as u64, number as u64);
+        self.recorded.push(scenario::Operation { at, client: client_number, node, call, vm, draws });
+        let call = client.begin(now, &mut self.shared, request, to, rng);
         self.sent(number, call, out);
+    }
+
+    /// Lets a client rest until its next operation; its last one began at `last`.
+    fn rest(&mut self, number: usize, last: Time, now: Time) {
+        let client = &mut self.clients[number];
+        let until = match &self.script {
+            None => last + draw::think(&self.config, client.rng()),
+            Some(script) => match script[number].front() {
+                Some(next) => self.from + next.at,
+                None => return client.retire(),
+            },
+        };
+        client.rest(until.max(now));
     }
 
     fn answered(&mut self, now: Time, ticket: Ticket, reply: Option<Reply>, out: &mut Output) {
@@ -292,12 +348,12 @@ impl Workload {
         }
         if let Some(operation) = step.finished {
             self.count(&operation);
-            let client = &mut self.clients[number];
-            let interval = think(&self.config, client.rng());
-            client.rest((operation.invoked.at + interval).max(now));
+            if number < self.config.clients {
+                self.rest(number, operation.invoked.at, now);
+            }
             out.finished.push(operation);
             if self.stopped {
-                client.retire();
+                self.clients[number].retire();
             }
         }
         if let Some(contradiction) = step.contradiction {
@@ -334,6 +390,20 @@ impl Workload {
     }
 }
 
+/// The operations of each client, in their order.
+fn by_client(clients: usize, script: &[scenario::Operation]) -> Vec<VecDeque<scenario::Operation>> {
+    let mut each = vec![VecDeque::new(); clients];
+    for operation in script {
+        if let Some(client) = each.get_mut(operation.client as usize) {
+            client.push_back(operation.clone());
+        }
+    }
+    for operations in &mut each {
+        operations.make_contiguous().sort_by_key(|operation| operation.at);
+    }
+    each
+}
+
 /// A short name of what is asked.
 #[must_use]
 pub fn kind_of(request: &Request) -> &'static str {
@@ -355,77 +425,6 @@ pub fn kind_of(request: &Request) -> &'static str {
         },
         Request::TransferLeader { .. } => "transfer-leader",
     }
-}
-
-/// The time between the beginnings of two operations of one client: such that all of them together keep the rate as long as answers
-/// come in time, spread evenly around the mean.
-fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
-    let mean = config.per.0.saturating_mul(config.clients as u64) / config.operations.max(1);
-    Duration(rng.between(mean / 2, mean.saturating_add(mean / 2)))
-}
-
-fn draw_request(config: &WorkloadConfig, names: &[VmName], client: &mut Client) -> Request {
-    let mix = &config.mix;
-    let weights = [mix.create, mix.start, mix.stop, mix.delete, mix.update, mix.get, mix.list];
-    let Some(name) = client.rng().pick(names).cloned() else { return list() };
-    let mut draw = client.rng().below(weights.iter().sum::<u64>().max(1));
-    let mut kind = 0;
-    for (number, weight) in weights.iter().enumerate() {
-        kind = number;
-        if draw < *weight {
-            break;
-        }
-        draw -= weight;
-    }
-    let known = if config.with_generation.draw(client.rng()) { client.generation_of(&name) } else { None };
-    let write = match kind {
-        0 => Write::CreateVm { name, spec: draw_spec(config, client.rng()) },
-        1 => Write::StartVm { name, generation: known },
-        2 => Write::StopVm { name, generation: known },
-        3 => {
-            let keep_volumes = config.keep_volumes.draw(client.rng());
-            Write::DeleteVm { name, generation: known, keep_volumes }
-        }
-        4 => Write::UpdateVm { name, generation: known, spec: draw_spec(config, client.rng()) },
-        5 => return get(name),
-        _ => return list(),
-    };
-    Request::Write { id: client.next_id(), write }
-}
-
-/// The ports of hosts that VMs ask for: few, so that they collide.
-pub const PORTS: std::ops::RangeInclusive<u16> = 8_080..=8_083;
-
-fn draw_port(config: &WorkloadConfig, rng: &mut Rng) -> Option<Port> {
-    config.ports.draw(rng).then(|| {
-        let host = PORTS.start() + rng.below(PORTS.len() as u64) as u16;
-        Port { host, guest: 80, protocol: Protocol::Tcp }
-    })
-}
-
-fn draw_spec(config: &WorkloadConfig, rng: &mut Rng) -> Arc<VmSpec> {
-    let vcpus = rng.between(1, u64::from(config.vcpus_max.max(1))) as u32;
-    let memory_mib = (config.memory_mib_max / 16).max(1) * rng.between(1, 16);
-    let restart = match config.restart_seldom.draw(rng) {
-        false => RestartPolicy::Always,
-        true if rng.ratio(1, 2) => RestartPolicy::OnFailure,
-        true => RestartPolicy::Never,
-    };
-    let failover = if config.failover_waits.draw(rng) { FailoverPolicy::Wait } else { FailoverPolicy::Move };
-    Arc::new(VmSpec {
-        resources: Resources { vcpus, memory_mib },
-        requires: Labels::new(),
-        restart,
-        failover,
-        local_volume: config.local_volume.draw(rng),
-        hypervisor: config.hypervisor.clone(),
-        payload: String::new(),
-        ports: draw_port(config, rng).into_iter().collect(),
-    })
-}
-
-fn list() -> Request {
-    Request::Read { read: Read::ListVms, consistency: Consistency::Linearizable }
 }
 
 #[cfg(test)]

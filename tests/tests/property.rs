@@ -66,6 +66,7 @@ fn fault() -> impl Strategy<Value = Fault> {
             point,
             times: 2,
             by: Spread::millis(20, 500),
+            ..Fault::new(kind, When::At(Duration::from_millis(at)))
         }
     })
 }

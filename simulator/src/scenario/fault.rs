@@ -126,16 +126,21 @@ pub struct Fault {
     pub times: u64,
     /// How far, for `clock-jump`; how much slower, for `clog`.
     pub by: Spread,
+    /// The hosts on one side of a cut, from 1; empty when they are drawn.
+    pub hosts: Vec<u64>,
+    /// The number of the stream that its chance comes from; without one it follows from its place among the faults.
+    pub draws: Option<u64>,
 }
 
 /// The keys that a kind takes beside `kind`, `at` and `every`.
 pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
     use FaultKind as K;
     match kind {
-        K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::CrashAll => &["lasts"],
+        K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => &["lasts", "hosts"],
+        K::CrashAll => &["lasts"],
         K::Clog => &["lasts", "among", "node", "by"],
         K::Crash => &["lasts", "among", "node", "point"],
-        K::CrashLeader => &["lasts", "point"],
+        K::CrashLeader => &["lasts", "node", "point"],
         K::CrashLoop => &["lasts", "among", "node", "times"],
         K::Pause | K::Suspend | K::HostReboot | K::DiskLost | K::DiskError | K::DiskFull | K::DiskStall => {
             &["lasts", "among", "node"]
@@ -143,7 +148,8 @@ pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
         K::Cordon | K::Retire => &["lasts", "among", "node"],
         K::ClockJump => &["among", "node", "by"],
         K::HostDead | K::MemberRemove => &["among", "node"],
-        K::Drift | K::MemberAdd | K::TransferLeader => &[],
+        K::MemberAdd => &["node"],
+        K::Drift | K::TransferLeader => &[],
     }
 }
 
@@ -182,7 +188,25 @@ impl Fault {
                 "\"100ms..2s\"",
                 "How far a wall clock jumps; how much slower a link gets.",
             ),
+            key(
+                "hosts",
+                Vec::<u64>::FORM,
+                "drawn",
+                "Of a cut, the hosts on one side (the cut-off one, the bridge first, the ring in its order), from 1.",
+            ),
+            key(
+                "draws",
+                u64::FORM,
+                "by its place",
+                "The stream of the seed that its chance comes from, as a recorded schedule names it.",
+            ),
         ]
+    }
+
+    /// Whether its kind takes this key.
+    #[must_use]
+    pub fn takes(&self, key: &str) -> bool {
+        keys_of(self.kind).contains(&key)
     }
 
     /// The same fault with the keys that its kind does not take at their defaults, as a file would have it.
@@ -198,6 +222,7 @@ impl Fault {
             point: if takes("point") { self.point } else { default.point },
             times: if takes("times") { self.times } else { default.times },
             by: if takes("by") { self.by } else { default.by },
+            hosts: if takes("hosts") { self.hosts } else { default.hosts },
             ..self
         }
     }
@@ -214,6 +239,8 @@ impl Fault {
             point: CrashPoint::Any,
             times: 3,
             by: Spread::millis(100, 2_000),
+            hosts: Vec::new(),
+            draws: None,
         }
     }
 
@@ -243,9 +270,9 @@ impl Fault {
             return Err(table.complain("every", "at least \"1ms\" must pass between two faults"));
         }
         let keys = keys_of(kind);
-        let mut known = vec!["kind", "at", "every"];
+        let mut known = vec!["kind", "at", "every", "draws"];
         known.extend(keys);
-        let mut fault = Self::new(kind, when);
+        let mut fault = Self { draws: table.take("draws")?, ..Self::new(kind, when) };
         for key in keys {
             fault.take(key, &mut table)?;
         }
@@ -261,6 +288,7 @@ impl Fault {
             "point" => self.point = table.take(key)?.unwrap_or(self.point),
             "by" => self.by = table.take(key)?.unwrap_or(self.by),
             "node" => self.node = table.take(key)?,
+            "hosts" => self.hosts = table.take(key)?.unwrap_or_default(),
             "times" => {
                 self.times = table.take(key)?.unwrap_or(self.times);
                 if !(1..=100).contains(&self.times) {

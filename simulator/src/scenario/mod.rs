@@ -3,6 +3,7 @@
 
 mod fault;
 mod find;
+mod operation;
 mod page;
 mod reader;
 mod sections;
@@ -16,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use fault::{Among, CrashPoint, Fault, FaultKind, When};
 pub use find::{find, find_all};
+pub use operation::{Call, Operation};
 pub use page::reference;
 pub use reader::{Key, Problem};
 pub use sections::{
@@ -35,6 +37,8 @@ pub struct Scenario {
     pub name: String,
     /// What it tries, for people.
     pub description: String,
+    /// The seed it was recorded with, by which `replay` runs it.
+    pub seed: Option<u64>,
     /// Who takes part.
     pub cluster: Cluster,
     /// How long.
@@ -53,13 +57,16 @@ pub struct Scenario {
     pub hypervisor: Hypervisor,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// What the clients do, if it is not drawn.
+    pub operations: Vec<Operation>,
     /// What it should come to.
     pub expect: Expect,
 }
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "name",
     "description",
+    "seed",
     "cluster",
     "run",
     "workload",
@@ -69,6 +76,7 @@ const TABLES: [&str; 12] = [
     "process",
     "hypervisor",
     "fault",
+    "operation",
     "expect",
 ];
 
@@ -98,6 +106,7 @@ impl Scenario {
             (Process::TABLE, Process::keys()),
             (Hypervisor::TABLE, Hypervisor::keys()),
             ("fault", Fault::keys()),
+            ("operation", Operation::keys()),
             (Expect::TABLE, Expect::keys()),
         ]
     }
@@ -113,6 +122,7 @@ impl Scenario {
         let mut scenario = Self {
             name: root.take("name")?.ok_or_else(|| Complaint::new(0, "the scenario has no `name`"))?,
             description: root.take("description")?.unwrap_or_default(),
+            seed: seed(&mut root)?,
             ..Self::default()
         };
         if let Some(mut table) = section(&mut root, Cluster::TABLE)? {
@@ -150,6 +160,7 @@ impl Scenario {
             scenario.expect = Expect::read(&mut table)?;
         }
         scenario.faults = faults(&mut root, &scenario)?;
+        scenario.operations = operations(&mut root, &scenario)?;
         root.finish(&TABLES)?;
         Ok(scenario)
     }
@@ -165,24 +176,40 @@ fn section<'a, 'i>(root: &mut Table<'a, 'i>, name: &str) -> Result<Option<Table<
     }
 }
 
-fn faults(root: &mut Table<'_, '_>, scenario: &Scenario) -> Result<Vec<Fault>, Complaint> {
-    let Some((span, value)) = root.raw("fault") else { return Ok(Vec::new()) };
-    let DeValue::Array(list) = value else {
-        return Err(Complaint::new(span.start, "`fault` is a list of tables: write [[fault]]"));
+/// As text or, where TOML's numbers go so far, as a number.
+fn seed(root: &mut Table<'_, '_>) -> Result<Option<u64>, Complaint> {
+    let Some((span, value)) = root.raw("seed") else { return Ok(None) };
+    let seed = match value {
+        DeValue::String(text) => {
+            text.parse().map_err(|_| format!("{text:?} is no seed: write a whole number below 2^64"))
+        }
+        number => u64::read(number),
     };
+    seed.map(Some).map_err(|why| Complaint::new(span.start, format!("`seed`: {why}")))
+}
+
+/// The tables of a list of tables, each with its place in the file.
+fn tables<'a, 'i>(root: &mut Table<'a, 'i>, name: &str) -> Result<Vec<(usize, &'a DeTable<'i>)>, Complaint> {
+    let complain = |at| Complaint::new(at, format!("`{name}` is a list of tables: write [[{name}]]"));
+    let Some((span, value)) = root.raw(name) else { return Ok(Vec::new()) };
+    let DeValue::Array(list) = value else { return Err(complain(span.start)) };
+    let table = |each: &'a toml::Spanned<DeValue<'i>>| match each.get_ref() {
+        DeValue::Table(table) => Ok((each.span().start, table)),
+        _ => Err(complain(each.span().start)),
+    };
+    list.iter().map(table).collect()
+}
+
+fn faults(root: &mut Table<'_, '_>, scenario: &Scenario) -> Result<Vec<Fault>, Complaint> {
     let mut faults = Vec::new();
-    for each in list {
-        let at = each.span().start;
-        let DeValue::Table(table) = each.get_ref() else {
-            return Err(Complaint::new(at, "`fault` is a list of tables: write [[fault]]"));
-        };
+    for (at, table) in tables(root, "fault")? {
         let fault = Fault::read(at, table)?;
-        if let Some(node) = fault.node
-            && !(1..=scenario.hosts()).contains(&node)
-        {
+        let is_host = |node: &&u64| (1..=scenario.hosts()).contains(*node);
+        if let Some(node) = fault.node.iter().chain(&fault.hosts).find(|node| !is_host(node)) {
+            let key = if fault.node == Some(*node) { "node" } else { "hosts" };
             return Err(Complaint::new(
                 at,
-                format!("`node`: there are hosts 1 to {}, no {node}", scenario.hosts()),
+                format!("`{key}`: there are hosts 1 to {}, no {node}", scenario.hosts()),
             ));
         }
         if fault.kind == FaultKind::MemberAdd && scenario.cluster.spares == 0 {
@@ -191,6 +218,21 @@ fn faults(root: &mut Table<'_, '_>, scenario: &Scenario) -> Result<Vec<Fault>, C
         faults.push(fault);
     }
     Ok(faults)
+}
+
+fn operations(root: &mut Table<'_, '_>, scenario: &Scenario) -> Result<Vec<Operation>, Complaint> {
+    let mut operations = Vec::new();
+    for (place, (at, table)) in tables(root, "operation")?.into_iter().enumerate() {
+        let operation = Operation::read(at, place, table)?;
+        let below = |key: &str, value: u64, bound: u64, of: &str| {
+            let why = format!("`{key}`: {value} is not below {bound}, the value of {of}");
+            if value < bound { Ok(()) } else { Err(Complaint::new(at, why)) }
+        };
+        below("client", operation.client, scenario.workload.clients, "workload.clients")?;
+        below("vm", operation.vm, scenario.workload.vms, "workload.vms")?;
+        operations.push(operation);
+    }
+    Ok(operations)
 }
 
 fn bounds(table: &Table<'_, '_>, key: &str, value: u64, low: u64, high: u64) -> Result<(), Complaint> {

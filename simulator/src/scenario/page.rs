@@ -11,7 +11,11 @@ use super::{Chance, FaultKind, Scenario, Spread, Value as _, fault};
 pub fn reference() -> String {
     let mut page = String::new();
     for (section, keys) in Scenario::keys() {
-        let title = if section == "fault" { "[[fault]]".to_owned() } else { format!("[{section}]") };
+        let title = if ["fault", "operation"].contains(&section) {
+            format!("[[{section}]]")
+        } else {
+            format!("[{section}]")
+        };
         // Writing to a string does not fail.
         let _ = writeln!(page, "### `{title}`\n\n| key | value | default | meaning |\n|---|---|---|---|");
         for key in keys {
@@ -22,7 +26,7 @@ pub fn reference() -> String {
     }
     let _ = writeln!(
         page,
-        "### Kinds of faults\n\n| kind | what happens | keys beside `at`, `every` |\n|---|---|---|"
+        "### Kinds of faults\n\n| kind | what happens | keys beside `at`, `every`, `draws` |\n|---|---|---|"
     );
     for kind in FaultKind::ALL {
         let keys: Vec<String> = fault::keys_of(*kind).iter().map(|key| format!("`{key}`")).collect();

@@ -285,5 +285,9 @@ section! {
     pub struct Expect in "expect" {
         /// The outcome that tests and sweeps count as a success.
         outcome: Outcome = Outcome::Held,
+        /// The property that is violated, where a violation is expected.
+        property: String = String::new(),
+        /// The hash over the log of the run with the scenario's own seed, in hexadecimal.
+        trace: String = String::new(),
     }
 }

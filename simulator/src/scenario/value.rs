@@ -16,6 +16,12 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Always the same.
+    #[must_use]
+    pub const fn fixed(span: Duration) -> Self {
+        Self { min: span, max: span }
+    }
+
     /// From microseconds.
     #[must_use]
     pub const fn micros(min: u64, max: u64) -> Self {
@@ -157,7 +163,29 @@ impl Value for Duration {
     }
 
     fn show(&self) -> String {
-        format!("\"{self}\"")
+        format!("\"{}\"", exact(*self))
+    }
+}
+
+/// In the largest unit that leaves no fraction.
+fn exact(span: Duration) -> String {
+    let fits = |(_, nanos): &&(&str, u64)| span.0.is_multiple_of(*nanos);
+    // Minutes and hours are left to people.
+    let (name, nanos) = UNITS[..4].iter().rev().find(fits).unwrap_or(&UNITS[0]);
+    format!("{}{name}", span.0 / nanos)
+}
+
+/// Numbers of hosts or the like.
+impl Value for Vec<u64> {
+    const FORM: &'static str = "a list of whole numbers such as [1, 3]";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let DeValue::Array(list) = value else { return Err(refuse::<Self>(value)) };
+        list.iter().map(|each| u64::read(each.get_ref())).collect()
+    }
+
+    fn show(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -179,9 +207,9 @@ impl Value for Spread {
 
     fn show(&self) -> String {
         if self.min == self.max {
-            format!("\"{}\"", self.min)
+            format!("\"{}\"", exact(self.min))
         } else {
-            format!("\"{}..{}\"", self.min, self.max)
+            format!("\"{}..{}\"", exact(self.min), exact(self.max))
         }
     }
 }

@@ -2,16 +2,21 @@
 
 use super::value::Value as _;
 use super::{
-    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Process, Run, Scenario, When, Workload, fault,
+    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Operation, Process, Run, Scenario, When,
+    Workload, fault,
 };
 
 impl Scenario {
-    /// The scenario as TOML. Spans of time are exact to the microsecond.
+    /// The scenario as TOML.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = format!("name = {}\n", self.name.show());
         if !self.description.is_empty() {
             text += &format!("description = {}\n", self.description.show());
+        }
+        if let Some(seed) = self.seed {
+            // As text: the numbers of TOML end at 2^63.
+            text += &format!("seed = \"{seed}\"\n");
         }
         let sections = [
             (Cluster::TABLE, self.cluster.lines()),
@@ -29,6 +34,9 @@ impl Scenario {
         }
         for fault in &self.faults {
             text += &format!("\n[[fault]]\n{}\n", fault.lines().join("\n"));
+        }
+        for operation in &self.operations {
+            text += &format!("\n[[operation]]\n{}\n", operation.lines().join("\n"));
         }
         text
     }
@@ -48,10 +56,26 @@ impl Fault {
                 "node" => self.node?.show(),
                 "point" => self.point.show(),
                 "times" => self.times.show(),
+                "hosts" if self.hosts.is_empty() => return None,
+                "hosts" => self.hosts.show(),
                 _ => self.by.show(),
             };
             Some(format!("{key} = {value}"))
         }));
+        lines.extend(self.draws.map(|draws| format!("draws = {draws}")));
         lines
+    }
+}
+
+impl Operation {
+    fn lines(&self) -> Vec<String> {
+        vec![
+            format!("at = {}", self.at.show()),
+            format!("client = {}", self.client),
+            format!("node = {}", self.node),
+            format!("call = {}", self.call.show()),
+            format!("vm = {}", self.vm),
+            format!("draws = {}", self.draws),
+        ]
     }
 }

@@ -7,7 +7,7 @@ use blixard_node::error::RequestError;
 use blixard_node::hypervisor::{Run, VmReport};
 use blixard_node::ids::{ClusterId, Incarnation, Revision};
 use blixard_node::request::Response;
-use blixard_node::spec::{Phase, Wanted};
+use blixard_node::spec::{Labels, Phase, Resources, Wanted};
 use blixard_node::state::State;
 use blixard_node::state::scheduler::Promised;
 use blixard_node::time::WallMs;
@@ -118,7 +118,7 @@ impl Service {
 
 /// Runs clients for `secs` virtual seconds, then lets them end.
 fn run(config: &WorkloadConfig, seed: u64, secs: u64, service: &mut Service) -> (Workload, Output) {
-    let mut workload = Workload::new(config.clone(), seed, 0, Time(0));
+    let mut workload = Workload::new(config.clone(), seed, Time(0), &[]);
     let mut out = Output::default();
     let end = Time(Duration::from_secs(secs).0);
     let mut stopped = false;
@@ -227,7 +227,7 @@ fn without_answers_clients_give_up_and_do_not_know() {
 #[test]
 fn a_refusal_without_effect_is_told_from_an_unknown_outcome() {
     let mut workload =
-        Workload::new(WorkloadConfig { clients: 1, ..WorkloadConfig::default() }, 1, 0, Time(0));
+        Workload::new(WorkloadConfig { clients: 1, ..WorkloadConfig::default() }, 1, Time(0), &[]);
     let mut out = Output::default();
     while out.finished.is_empty() {
         let now = workload.next_wake().expect("it goes on");
@@ -256,7 +256,7 @@ fn a_refusal_without_effect_is_told_from_an_unknown_outcome() {
 fn two_answers_to_one_write_are_told() {
     let mix = Mix { create: 1, start: 0, stop: 0, delete: 0, update: 0, get: 0, list: 0 };
     let mut workload =
-        Workload::new(WorkloadConfig { clients: 1, mix, ..WorkloadConfig::default() }, 1, 0, Time(0));
+        Workload::new(WorkloadConfig { clients: 1, mix, ..WorkloadConfig::default() }, 1, Time(0), &[]);
     let mut out = Output::default();
     let mut calls = Vec::new();
     while calls.len() < 2 {
@@ -278,7 +278,7 @@ fn two_answers_to_one_write_are_told() {
 #[test]
 fn an_expired_session_is_renewed_and_its_request_unknown() {
     let mut workload =
-        Workload::new(WorkloadConfig { clients: 1, ..WorkloadConfig::default() }, 1, 0, Time(0));
+        Workload::new(WorkloadConfig { clients: 1, ..WorkloadConfig::default() }, 1, Time(0), &[]);
     let mut out = Output::default();
     let mut ids = Vec::new();
     while ids.len() < 2 {
@@ -306,7 +306,7 @@ fn an_expired_session_is_renewed_and_its_request_unknown() {
 
 #[test]
 fn probes_are_retried_until_answered() {
-    let mut workload = Workload::new(WorkloadConfig::default(), 1, 0, Time(0));
+    let mut workload = Workload::new(WorkloadConfig::default(), 1, Time(0), &[]);
     let mut out = Output::default();
     workload.stop();
     assert_eq!(workload.next_wake(), None);

@@ -31,7 +31,7 @@ pub(super) enum Event {
     /// An answer reaches a client; none when the connection broke.
     Reply { ticket: Ticket, reply: Option<Box<Reply>> },
     /// A fault strikes.
-    Fault { number: u16 },
+    Fault { number: u32 },
     /// A fault is over.
     FaultOver { slot: u32 },
     /// The operator has something due.
@@ -71,12 +71,23 @@ impl Ord for Scheduled {
 pub(super) struct Heap {
     heap: BinaryHeap<Scheduled>,
     sequence: u64,
+    first_sequence: u64,
 }
+
+/// Where the sequence of ordinary events begins, above that of events that come first.
+const ORDINARY: u64 = 1 << 63;
 
 impl Heap {
     pub(super) fn push(&mut self, at: u64, event: Event) {
         self.sequence += 1;
-        self.heap.push(Scheduled { at, sequence: self.sequence, event });
+        self.heap.push(Scheduled { at, sequence: ORDINARY | self.sequence, event });
+    }
+
+    /// As [`Self::push`], before all others at that time: for what comes from outside, so that its place does not hang on when it
+    /// was decided.
+    pub(super) fn push_first(&mut self, at: u64, event: Event) {
+        self.first_sequence += 1;
+        self.heap.push(Scheduled { at, sequence: self.first_sequence, event });
     }
 
     /// The next event that is due at `end` or before.

@@ -10,7 +10,7 @@ use super::operator::Ask;
 use super::{Phase, World, streams};
 use crate::clock::draw_rate;
 use crate::disk::{Fault as DiskFault, FaultKind as DiskFaultKind};
-use crate::scenario::{Among, CrashPoint, Fault, FaultKind, Scenario, Storage, When};
+use crate::scenario::{Among, CrashPoint, Fault, FaultKind, Scenario, Spread, Storage, When};
 use crate::trace::Kind;
 
 /// The faults of a scenario, each with a stream of its own.
@@ -19,14 +19,24 @@ pub(super) struct Plan {
     entries: Vec<Entry>,
     /// Faults that last, by slot.
     active: Vec<Option<Active>>,
-    /// How many have struck.
-    strikes: u64,
+    /// Each strike as a fault of its own, with what was drawn for it.
+    struck: Vec<Fault>,
 }
 
 #[derive(Debug)]
 struct Entry {
     fault: Fault,
+    /// When it strikes, and for how long.
     rng: Rng,
+    /// The number of its first strike's streams; the others follow.
+    draws: u64,
+}
+
+/// The chance of one strike: whom it strikes, and what it does there. Two streams, so that naming the one leaves the other alone.
+#[derive(Debug)]
+struct Dice {
+    whom: Rng,
+    how: Rng,
 }
 
 #[derive(Debug)]
@@ -57,11 +67,22 @@ impl Plan {
         for (number, fault) in scenario.faults.iter().enumerate() {
             let left_out = scenario.run.swarm && swarm.ratio(1, 2);
             if !left_out {
-                let rng = Rng::new(seed, streams::FAULTS + number as u64);
-                entries.push(Entry { fault: fault.clone(), rng });
+                let number = number as u64;
+                entries.push(Entry {
+                    fault: fault.clone(),
+                    rng: Rng::new(seed, streams::FAULTS | number),
+                    draws: fault.draws.unwrap_or(streams::nth(number, 0)),
+                });
             }
         }
-        Self { entries, active: Vec::new(), strikes: 0 }
+        Self { entries, active: Vec::new(), struck: Vec::new() }
+    }
+}
+
+impl Plan {
+    /// Each strike so far as a fault of its own.
+    pub(super) fn take_struck(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.struck)
     }
 }
 
@@ -76,7 +97,7 @@ impl World<'_> {
                 When::At(at) => at,
                 When::Every(every) => every.draw(&mut entry.rng),
             };
-            self.heap.push(self.now.get() + after.0, Event::Fault { number: number as u16 });
+            self.heap.push_first(self.now.get() + after.0, Event::Fault { number: number as u32 });
         }
     }
 
@@ -87,72 +108,106 @@ impl World<'_> {
         let entry = &mut self.plan.entries[number];
         if let When::Every(every) = entry.fault.when {
             let after = every.draw(&mut entry.rng);
-            self.heap.push(self.now.get() + after.0, Event::Fault { number: number as u16 });
+            self.heap.push_first(self.now.get() + after.0, Event::Fault { number: number as u32 });
         }
-        let lasts = entry.fault.lasts.draw(&mut entry.rng);
-        let fault = entry.fault.clone();
-        // The stream is lent to the strike, so that the rest of the world can be borrowed beside it.
-        let mut rng = entry.rng.clone();
-        let struck = self.strike(&fault, lasts, &mut rng);
-        self.plan.entries[number].rng = rng;
-        let Some((hosts, undo)) = struck else { return };
+        let lasts =
+            if entry.fault.takes("lasts") { entry.fault.lasts.draw(&mut entry.rng) } else { Duration::ZERO };
+        let mut fault = entry.fault.clone();
+        let draws = entry.draws;
+        entry.draws += 1;
+        let mut dice = Dice {
+            whom: Rng::new(self.seed, streams::STRIKES | draws),
+            how: Rng::new(self.seed, streams::BLOWS | draws),
+        };
+        let Some((hosts, undo)) = self.strike(&mut fault, lasts, &mut dice) else { return };
+        let at = Duration(self.now.get() - self.scenario.run.warmup.0);
+        let struck =
+            Fault { when: When::At(at), lasts: Spread::fixed(lasts), draws: Some(draws), ..fault.clone() };
+        self.plan.struck.push(struck.with_what_it_takes());
         *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
-        self.plan.strikes += 1;
-        let strike = self.plan.strikes;
+        let strike = self.plan.struck.len() as u64;
         self.log(Kind::Fault, None, [strike, fault.kind as u64, hosts, lasts.0]);
         if let Some(undo) = undo {
             self.tell_cuts(strike, &undo);
             let slot = self.plan.active.len();
             self.plan.active.push(Some(Active { strike, kind: fault.kind, hosts, undo }));
-            self.heap.push(self.now.get() + lasts.0, Event::FaultOver { slot: slot as u32 });
+            self.heap.push_first(self.now.get() + lasts.0, Event::FaultOver { slot: slot as u32 });
         }
     }
 
-    fn strike(&mut self, fault: &Fault, lasts: Duration, rng: &mut Rng) -> Struck {
+    /// Strikes, and notes in `fault` what was drawn.
+    fn strike(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
         use FaultKind as K;
         match fault.kind {
-            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => {
-                self.cut_links(fault.kind, rng)
-            }
+            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => self.cut_links(fault, dice),
             K::Crash | K::CrashLeader | K::CrashLoop | K::CrashAll | K::Retire => {
-                self.kill(fault, lasts, rng)
+                self.kill(fault, lasts, dice)
             }
             K::Pause | K::Suspend | K::HostReboot | K::HostDead | K::DiskLost => {
-                self.strike_host(fault, lasts, rng)
+                self.strike_host(fault, lasts, dice)
             }
-            K::DiskError | K::DiskFull | K::DiskStall => self.strike_disk(fault, rng),
-            K::ClockJump | K::Drift => self.strike_clocks(fault, rng),
+            K::DiskError | K::DiskFull | K::DiskStall => self.strike_disk(fault, dice),
+            K::ClockJump | K::Drift => self.strike_clocks(fault, dice),
             K::Clog => {
-                let host = self.target(fault.among, fault.node, rng)?;
-                self.links.set_slow(host, fault.by.draw(rng));
+                let host = self.aim(fault, dice)?;
+                let by = fault.by.draw(&mut dice.how);
+                fault.by = Spread::fixed(by);
+                self.links.set_slow(host, by);
                 Some((1 << host, Some(Undo::Quicken(host))))
             }
-            K::MemberAdd | K::MemberRemove | K::Cordon | K::TransferLeader => self.strike_members(fault, rng),
+            K::MemberAdd | K::MemberRemove | K::Cordon | K::TransferLeader => {
+                self.strike_members(fault, dice)
+            }
         }
     }
 
-    fn cut_links(&mut self, kind: FaultKind, rng: &mut Rng) -> Struck {
+    /// Draws the host that a fault strikes, and notes it; none when there is no such host now.
+    fn aim(&self, fault: &mut Fault, dice: &mut Dice) -> Option<usize> {
+        let host = self.target(fault.among, fault.node, &mut dice.whom)?;
+        fault.node = Some(host as u64 + 1);
+        Some(host)
+    }
+
+    /// The hosts in the order of a cut, and how many of them stand on its first side.
+    fn sides(&self, fault: &mut Fault, dice: &mut Dice) -> Option<(Vec<usize>, usize)> {
         let mut hosts: Vec<usize> = self.present();
+        if !fault.hosts.is_empty() {
+            let mut named: Vec<usize> = fault.hosts.iter().map(|host| *host as usize - 1).collect();
+            named.retain(|host| hosts.contains(host));
+            hosts.retain(|host| !named.contains(host));
+            let first = named.len();
+            named.extend(hosts);
+            return (first > 0 && named.len() > 1).then_some((named, first));
+        }
         if hosts.len() < 2 {
             return None;
         }
-        rng.shuffle(&mut hosts);
-        let split = 1 + rng.below(hosts.len() as u64 - 1) as usize;
-        let (left, right) = hosts.split_at(split);
+        dice.whom.shuffle(&mut hosts);
+        let mut first = 1 + dice.whom.below(hosts.len() as u64 - 1) as usize;
+        if fault.kind == FaultKind::IsolateLeader {
+            let leader = self.leader()?;
+            hosts.sort_by_key(|host| *host != leader);
+            first = 1;
+        }
+        if fault.kind == FaultKind::Ring {
+            first = hosts.len();
+        }
+        fault.hosts = hosts[..first].iter().map(|host| *host as u64 + 1).collect();
+        Some((hosts, first))
+    }
+
+    fn cut_links(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
+        let (hosts, first) = self.sides(fault, dice)?;
+        let (left, right) = hosts.split_at(first);
         let mut struck = left.iter().fold(0, |mask, host| mask | 1 << host);
         let mut pairs = Vec::new();
         let mut both = |a: usize, b: usize| pairs.extend([(a, b), (b, a)]);
-        match kind {
-            FaultKind::Partition => {
+        match fault.kind {
+            FaultKind::Partition | FaultKind::IsolateLeader => {
                 left.iter().for_each(|a| right.iter().for_each(|b| both(*a, *b)));
             }
             FaultKind::OneWay => {
                 left.iter().for_each(|a| right.iter().for_each(|b| pairs.push((*a, *b))));
-            }
-            FaultKind::IsolateLeader => {
-                let leader = self.leader()?;
-                struck = 1 << leader;
-                hosts.iter().filter(|host| **host != leader).for_each(|other| both(leader, *other));
             }
             FaultKind::Bridge => {
                 // The first of the left group reaches everybody.
@@ -175,7 +230,7 @@ impl World<'_> {
         Some((struck, Some(Undo::Mend(pairs))))
     }
 
-    fn kill(&mut self, fault: &Fault, lasts: Duration, rng: &mut Rng) -> Struck {
+    fn kill(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
         if fault.kind == FaultKind::CrashAll {
             let hosts = self.present();
             for host in &hosts {
@@ -184,9 +239,10 @@ impl World<'_> {
             return Some((hosts.iter().fold(0, |mask, host| mask | 1 << host), None));
         }
         let host = match fault.kind {
-            FaultKind::CrashLeader => self.leader()?,
-            _ => self.target(fault.among, fault.node, rng)?,
+            FaultKind::CrashLeader if fault.node.is_none() => self.leader()?,
+            _ => self.aim(fault, dice)?,
         };
+        fault.node = Some(host as u64 + 1);
         if !self.hosts[host].is_up() {
             return None;
         }
@@ -198,16 +254,18 @@ impl World<'_> {
             }
             _ => {
                 let points = &CrashPoint::ALL[1..];
-                let drawn = rng.pick(points).copied().unwrap_or(CrashPoint::Now);
-                let point = if fault.point == CrashPoint::Any { drawn } else { fault.point };
-                self.arm_crash(host, point, lasts);
+                let drawn = dice.how.pick(points).copied().unwrap_or(CrashPoint::Now);
+                if fault.point == CrashPoint::Any {
+                    fault.point = drawn;
+                }
+                self.arm_crash(host, fault.point, lasts);
             }
         }
         Some((1 << host, None))
     }
 
-    fn strike_host(&mut self, fault: &Fault, lasts: Duration, rng: &mut Rng) -> Struck {
-        let host = self.target(fault.among, fault.node, rng)?;
+    fn strike_host(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
+        let host = self.aim(fault, dice)?;
         let mask = 1 << host;
         match fault.kind {
             FaultKind::Pause => {
@@ -270,8 +328,8 @@ impl World<'_> {
         self.refresh_askable();
     }
 
-    fn strike_disk(&mut self, fault: &Fault, rng: &mut Rng) -> Struck {
-        let host = self.target(fault.among, fault.node, rng)?;
+    fn strike_disk(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
+        let host = self.aim(fault, dice)?;
         let undo = match fault.kind {
             FaultKind::DiskFull => {
                 self.hosts[host].disk_full += 1;
@@ -283,7 +341,7 @@ impl World<'_> {
             }
             _ => {
                 let redb = self.scenario.cluster.storage == Storage::Redb;
-                let after_ops = if redb { rng.below(30) as u32 } else { 0 };
+                let after_ops = if redb { dice.how.below(30) as u32 } else { 0 };
                 self.arm_disk(host, DiskFault { kind: DiskFaultKind::Io, after_ops });
                 None
             }
@@ -291,17 +349,19 @@ impl World<'_> {
         Some((1 << host, undo))
     }
 
-    fn strike_clocks(&mut self, fault: &Fault, rng: &mut Rng) -> Struck {
+    fn strike_clocks(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
         if fault.kind == FaultKind::ClockJump {
-            let host = self.target(fault.among, fault.node, rng)?;
-            let by = fault.by.draw(rng).as_millis() as i64;
-            let back = rng.ratio(1, 2);
+            let host = self.aim(fault, dice)?;
+            let back = dice.how.ratio(1, 2);
+            let by = fault.by.draw(&mut dice.how);
+            fault.by = Spread::fixed(by);
+            let by = by.as_millis() as i64;
             self.hosts[host].clock.jump_wall(if back { -by } else { by });
             return Some((1 << host, None));
         }
         let mut struck = 0;
         for number in 0..self.hosts.len() {
-            let rate = draw_rate(self.scenario.clock.drift_ppm, rng);
+            let rate = draw_rate(self.scenario.clock.drift_ppm, &mut dice.how);
             let host = &mut self.hosts[number];
             host.clock.set_rate(rate);
             host.hypervisor.clock_changed();
@@ -314,32 +374,34 @@ impl World<'_> {
         Some((struck, None))
     }
 
-    fn strike_members(&mut self, fault: &Fault, rng: &mut Rng) -> Struck {
+    fn strike_members(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
         match fault.kind {
             FaultKind::MemberAdd => {
+                let named = |host: &usize| fault.node.is_none_or(|node| node == *host as u64 + 1);
                 let spares: Vec<usize> = (0..self.hosts.len())
-                    .filter(|host| self.hosts[*host].presence == Presence::Spare)
+                    .filter(|host| self.hosts[*host].presence == Presence::Spare && named(host))
                     .collect();
-                let host = rng.pick(&spares).copied()?;
+                let host = dice.whom.pick(&spares).copied()?;
+                fault.node = Some(host as u64 + 1);
                 self.hosts[host].presence = Presence::In;
                 self.refresh_askable();
                 self.start_after(host, Duration::from_millis(1));
                 Some((1 << host, None))
             }
             FaultKind::MemberRemove => {
-                let host = self.target(fault.among, fault.node, rng).filter(|host| self.may_lose(*host))?;
+                let host = self.aim(fault, dice).filter(|host| self.may_lose(*host))?;
                 self.operate(Ask::Remove { node: self.hosts[host].node, host: Some(host) });
                 Some((1 << host, None))
             }
             FaultKind::Cordon => {
-                let host = self.target(fault.among, fault.node, rng)?;
+                let host = self.aim(fault, dice)?;
                 let node = self.hosts[host].node;
                 self.operate(Ask::Cordon { node, cordoned: true });
                 Some((1 << host, Some(Undo::Uncordon(node))))
             }
             _ => {
-                let to = self.target(Among::Voters, None, rng);
-                let to = to.filter(|_| rng.ratio(1, 2)).map(|host| self.hosts[host].node);
+                let to = self.target(Among::Voters, None, &mut dice.whom);
+                let to = to.filter(|_| dice.how.ratio(1, 2)).map(|host| self.hosts[host].node);
                 self.operate(Ask::Transfer { to });
                 Some((0, None))
             }

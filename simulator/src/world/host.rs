@@ -32,7 +32,12 @@ pub(super) struct Host {
     pub(super) clock: SimClock,
     pub(super) disk: SimDisk,
     pub(super) hypervisor: HostHypervisor,
+    /// The seeds of its processes.
     pub(super) rng: Rng,
+    /// What its disk draws from.
+    pub(super) disk_rng: Rng,
+    /// What its turns, crashes and restarts draw from.
+    pub(super) process_rng: Rng,
     pub(super) process: Option<Box<Process>>,
     /// Rises with each start and each end of a process.
     pub(super) life: u32,
@@ -82,7 +87,7 @@ impl Host {
         clock: SimClock,
         disk: SimDisk,
         hypervisor: HostHypervisor,
-        rng: Rng,
+        [rng, disk_rng, process_rng]: [Rng; 3],
     ) -> Self {
         Self {
             node,
@@ -91,6 +96,8 @@ impl Host {
             disk,
             hypervisor,
             rng,
+            disk_rng,
+            process_rng,
             process: None,
             life: 0,
             paused: 0,

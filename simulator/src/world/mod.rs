@@ -38,12 +38,10 @@ pub use setup::Sabotage;
 /// The most events of a run: past this something goes round in circles.
 const EVENTS_MAX: u64 = 2_000_000_000;
 
-/// The streams of the seed. Each consumer of chance has its own, so that one fault more or less leaves the others alone.
-mod streams {
-    pub(super) const NETWORK: u64 = 1;
-    pub(super) const DISK: u64 = 2;
+/// The streams of the seed. Each consumer of chance has its own, so that one fault more or less leaves the others alone. What has
+/// many of them numbers them within the lower 56 bits.
+pub(crate) mod streams {
     pub(super) const CLOCK: u64 = 3;
-    pub(super) const PROCESS: u64 = 4;
     pub(super) const OPERATOR: u64 = 5;
     pub(super) const RECOVERY: u64 = 6;
     pub(super) const SWARM: u64 = 7;
@@ -51,8 +49,25 @@ mod streams {
     pub(super) const HYPERVISORS: u64 = 0x100;
     pub(super) const HYPERVISORS_ODD: u64 = 0x180;
     pub(super) const NODES: u64 = 0x200;
-    pub(super) const FAULTS: u64 = 0x1_000;
-    pub(super) const CLIENTS: u64 = 0x10_000;
+    /// When each fault of the scenario strikes, and for how long.
+    pub(super) const FAULTS: u64 = 1 << 56;
+    /// Whom a strike strikes.
+    pub(super) const STRIKES: u64 = 2 << 56;
+    /// What it does there.
+    pub(super) const BLOWS: u64 = 3 << 56;
+    pub(super) const LINKS: u64 = 4 << 56;
+    pub(super) const DISKS: u64 = 5 << 56;
+    pub(super) const PROCESSES: u64 = 6 << 56;
+    /// When a client does something.
+    pub(crate) const CLIENTS: u64 = 7 << 56;
+    /// What it does.
+    pub(crate) const OPERATIONS: u64 = 8 << 56;
+    pub(crate) const PROBERS: u64 = 9 << 56;
+
+    /// The number of something that has been given `nth` times to what is numbered `number`, both below 2²⁴ and 2³².
+    pub(crate) const fn nth(number: u64, nth: u64) -> u64 {
+        number << 24 | nth & 0xff_ffff
+    }
 }
 
 /// How far a run is.
@@ -103,9 +118,7 @@ pub struct World<'s> {
     /// What each node last said of the members, by host.
     views: Vec<Members>,
     phase: Phase,
-    disk_rng: Rng,
     clock_rng: Rng,
-    process_rng: Rng,
     counts: Counts,
     /// The newest entry that the log has told the content of.
     decided: u64,

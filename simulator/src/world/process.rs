@@ -54,10 +54,10 @@ impl World<'_> {
         let recovering = host.recovery_crashes > 0;
         host.recovery_crashes = host.recovery_crashes.saturating_sub(1);
         self.running = Some(number);
-        let dies_opening = recovering && self.process_rng.ratio(1, 2);
+        let dies_opening = recovering && host.process_rng.ratio(1, 2);
         if dies_opening {
             // Nothing that the process does from some operation on reaches the disk.
-            self.hosts[number].disk.die_after(self.process_rng.below(40) as u32);
+            host.disk.die_after(host.process_rng.below(40) as u32);
         }
         let config = self.node_config(number);
         let host = &mut self.hosts[number];
@@ -204,17 +204,17 @@ impl World<'_> {
             return;
         }
         let disk = &self.scenario.disk;
-        let full = self.hosts[number].disk_full > 0 || disk.full.draw(&mut self.disk_rng);
+        let full = self.hosts[number].disk_full > 0 || disk.full.draw(&mut self.hosts[number].disk_rng);
         let kind = if full {
             FaultKind::Full
-        } else if disk.error.draw(&mut self.disk_rng) {
+        } else if disk.error.draw(&mut self.hosts[number].disk_rng) {
             FaultKind::Io
         } else {
             return;
         };
         let after_ops = match self.scenario.cluster.storage {
             Storage::Modelled => 0,
-            Storage::Redb => self.disk_rng.below(10) as u32,
+            Storage::Redb => self.hosts[number].disk_rng.below(10) as u32,
         };
         self.arm_disk(number, Fault { kind, after_ops });
     }
@@ -225,14 +225,14 @@ impl World<'_> {
         let host = &self.hosts[number];
         let cost = host.disk.cost();
         let (stalled, life, armed) = (host.disk_stalled > 0, host.life, host.armed);
-        let latency = self.write_latency(stalled, cost.syncs > 0);
+        let latency = self.write_latency(number, stalled, cost.syncs > 0);
         self.counts.writes += 1;
         self.log(Kind::Turned, Some(number), [inputs, 1, sends]);
         self.tell_write(number, cost, latency);
         match armed {
             Some(CrashPoint::BeforeWrite) => return self.crash(number),
             Some(CrashPoint::MidWrite) => {
-                let at = self.now.get() + self.process_rng.below(latency.0.max(1));
+                let at = self.now.get() + self.hosts[number].process_rng.below(latency.0.max(1));
                 self.heap.push(at, Event::Die { host: number as u16, life });
             }
             _ => {}
@@ -240,16 +240,16 @@ impl World<'_> {
         self.heap.push(self.now.get() + latency.0, Event::Written { host: number as u16, life });
     }
 
-    fn write_latency(&mut self, stalled: bool, synced: bool) -> Duration {
+    fn write_latency(&mut self, number: usize, stalled: bool, synced: bool) -> Duration {
         let disk = &self.scenario.disk;
         if !synced {
             return Duration::from_micros(10);
         }
-        let stalls = stalled || (!self.is_healed() && disk.stall.draw(&mut self.disk_rng));
+        let stalls = stalled || (!self.is_healed() && disk.stall.draw(&mut self.hosts[number].disk_rng));
         let disk = &self.scenario.disk;
-        let mut latency = disk.latency.draw(&mut self.disk_rng);
+        let mut latency = disk.latency.draw(&mut self.hosts[number].disk_rng);
         if stalls {
-            latency = latency + disk.stall_for.draw(&mut self.disk_rng);
+            latency = latency + disk.stall_for.draw(&mut self.hosts[number].disk_rng);
         }
         latency
     }
@@ -278,7 +278,7 @@ impl World<'_> {
         }
         self.release_replies(number);
         self.plan_hypervisor(number);
-        let takes = self.scenario.process.turn.draw(&mut self.process_rng);
+        let takes = self.scenario.process.turn.draw(&mut self.hosts[number].process_rng);
         let host = &mut self.hosts[number];
         host.busy_until = now + takes.0;
         host.turns += 1;
@@ -382,7 +382,7 @@ impl World<'_> {
     }
 
     fn die_within(&mut self, number: usize, span: Duration) {
-        let after = Duration(self.process_rng.below(span.0));
+        let after = Duration(self.hosts[number].process_rng.below(span.0));
         self.hosts[number].down_for = Duration::from_millis(100);
         self.die_within_exactly(number, after);
     }
@@ -412,7 +412,7 @@ impl World<'_> {
 
     /// Kills the process; it starts again after the host's `down_for`.
     fn crash(&mut self, number: usize) {
-        let loss = if self.process_rng.ratio(1, 2) { Loss::Process } else { Loss::Power };
+        let loss = if self.hosts[number].process_rng.ratio(1, 2) { Loss::Process } else { Loss::Power };
         let after = self.hosts[number].down_for;
         self.end_process(number, End::Killed, Some(loss));
         self.start_after(number, after);
@@ -427,7 +427,7 @@ impl World<'_> {
             self.counts.ends += 1;
         }
         match loss {
-            Some(loss) => host.disk.crash(loss, &mut self.disk_rng),
+            Some(loss) => host.disk.crash(loss, &mut host.disk_rng),
             None => host.disk.close(),
         }
         host.hypervisor.detach();
@@ -459,10 +459,10 @@ impl World<'_> {
         host.disk_fault_armed = false;
         self.counts.disk_errors += 1;
         if !host.is_up() {
-            host.disk.crash(Loss::Process, &mut self.disk_rng);
+            host.disk.crash(Loss::Process, &mut host.disk_rng);
         }
         host.life += 1;
-        let after = self.scenario.process.restart.draw(&mut self.process_rng);
+        let after = self.scenario.process.restart.draw(&mut self.hosts[number].process_rng);
         self.start_after(number, after);
     }
 

@@ -7,6 +7,7 @@ use blixard_node::probes::Probes;
 use super::World;
 use crate::checkers::Violation;
 use crate::scenario::Outcome;
+use crate::schedule::Schedule;
 
 /// What happened how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Report {
     pub operations: BTreeMap<(&'static str, &'static str), u64>,
     /// What went wrong with hypervisors, by name.
     pub hypervisor: BTreeMap<&'static str, u64>,
+    /// The schedule that the run followed.
+    pub schedule: Schedule,
 }
 
 impl World<'_> {
@@ -95,6 +98,10 @@ impl World<'_> {
             trace_len: self.trace.count(),
             virtual_ms: self.now.get() / 1_000_000,
             operations: self.workload.counts().clone(),
+            schedule: Schedule {
+                faults: self.plan.take_struck(),
+                operations: self.workload.recorded().to_vec(),
+            },
             counts: self.counts,
             hypervisor,
         }

@@ -59,10 +59,10 @@ impl<'s> World<'s> {
             hosts: Vec::with_capacity(hosts),
             homes: vec![None],
             cluster: ClusterId(Rng::new(seed, streams::CLUSTER).u64() | 1),
-            links: Links::new(hosts, scenario.network.clone(), Rng::new(seed, streams::NETWORK)),
+            links: Links::new(hosts, scenario.network.clone(), |link| Rng::new(seed, streams::LINKS | link)),
             trace: Trace::new(sink),
             checkers: Checkers::new(settings.kill_grace),
-            workload: Workload::new(workload_config(scenario), seed, streams::CLIENTS, warm),
+            workload: Workload::new(workload_config(scenario), seed, warm, &scenario.operations),
             clients_at: NEVER,
             askable: Vec::new(),
             operator: operator::Operator::new(Rng::new(seed, streams::OPERATOR)),
@@ -70,9 +70,7 @@ impl<'s> World<'s> {
             members: first_members,
             views,
             phase: Phase::WarmUp,
-            disk_rng: Rng::new(seed, streams::DISK),
             clock_rng: Rng::new(seed, streams::CLOCK),
-            process_rng: Rng::new(seed, streams::PROCESS),
             counts: Counts::default(),
             decided: 0,
             failure: None,
@@ -96,8 +94,9 @@ impl<'s> World<'s> {
         let node = self.new_node(number);
         let disk = SimDisk::new(self.engine(), format!("host-{}", number + 1));
         let hypervisor = self.new_hypervisor(number, node, &clock);
-        let rng = Rng::new(self.seed, streams::NODES + number as u64);
-        self.hosts.push(Host::new(node, presence, clock, disk, hypervisor, rng));
+        let rngs = [streams::NODES, streams::DISKS, streams::PROCESSES]
+            .map(|stream| Rng::new(self.seed, stream + number as u64));
+        self.hosts.push(Host::new(node, presence, clock, disk, hypervisor, rngs));
     }
 
     /// A node id never used before, at home on `host`.
@@ -215,7 +214,7 @@ fn settings(scenario: &Scenario) -> Settings {
 
 fn workload_config(scenario: &Scenario) -> WorkloadConfig {
     let workload = &scenario.workload;
-    let idle = workload.operations_per_second == 0;
+    let idle = workload.operations_per_second == 0 && scenario.operations.is_empty();
     WorkloadConfig {
         clients: if idle { 0 } else { workload.clients as usize },
         operations: workload.operations_per_second.max(1),

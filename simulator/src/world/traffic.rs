@@ -59,7 +59,7 @@ impl World<'_> {
             Fate::Cut => return self.lose(from, [id, to.0, kind, word!(LOST, "cut")]),
             Fate::Arrives(_) | Fate::Twice(..) => {}
         }
-        let Some(message) = self.carry(message) else { return };
+        let Some(message) = self.carry(from, home, message) else { return };
         let message = Box::new(message);
         match fate {
             Fate::Arrives(delay) => self.arrive(home, to, delay, id, message),
@@ -77,8 +77,8 @@ impl World<'_> {
     }
 
     /// A share of the messages travels as bytes. What comes out must be what went in.
-    fn carry(&mut self, message: Message) -> Option<Message> {
-        if !self.links.encodes() {
+    fn carry(&mut self, from: usize, to: usize, message: Message) -> Option<Message> {
+        if !self.links.encodes(from, to) {
             return Some(message);
         }
         self.counts.encoded += 1;
@@ -141,7 +141,7 @@ impl World<'_> {
             && at.0 < self.clients_at
         {
             self.clients_at = at.0.max(self.now.get());
-            self.heap.push(self.clients_at, Event::Clients);
+            self.heap.push_first(self.clients_at, Event::Clients);
         }
     }
 
@@ -182,7 +182,7 @@ impl World<'_> {
         };
         self.log(Kind::Asked, None, [ticket.0, to.0, what, operation]);
         let Some(host) = self.homes.get(to.0 as usize).copied().flatten() else { return };
-        if let Some(delay) = self.links.draw_client() {
+        if let Some(delay) = self.links.draw_client(host) {
             let request = Box::new(request);
             self.heap
                 .push(self.now.get() + delay.0, Event::Request { host: host as u16, to, ticket, request });
@@ -197,7 +197,7 @@ impl World<'_> {
         let there = host.node == to;
         let Some(process) = host.process.as_mut().filter(|_| there) else {
             // The connection is refused, and the client learns so.
-            return self.reply(ticket, None);
+            return self.reply(number, ticket, None);
         };
         if process.inbox_len() < INBOX_MAX {
             process.push(Input::Request { ticket, request });
@@ -206,8 +206,8 @@ impl World<'_> {
         }
     }
 
-    fn reply(&mut self, ticket: Ticket, reply: Option<Box<Reply>>) {
-        if let Some(delay) = self.links.draw_client() {
+    fn reply(&mut self, from: usize, ticket: Ticket, reply: Option<Box<Reply>>) {
+        if let Some(delay) = self.links.draw_client(from) {
             self.heap.push(self.now.get() + delay.0, Event::Reply { ticket, reply });
         }
     }
@@ -219,7 +219,7 @@ impl World<'_> {
         for (ticket, reply) in replies.drain(..) {
             let revision = revision_of(&reply).map_or(0, |revision| revision.0);
             self.log(Kind::Answered, Some(number), [ticket.0, u64::from(reply.is_err()), revision]);
-            self.reply(ticket, Some(Box::new(reply)));
+            self.reply(number, ticket, Some(Box::new(reply)));
         }
         self.scratch.replies = replies;
     }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests with real hypervisors need: QEMU, binutils for the tiny guest, Nix, and tools around them. Tests whose tools
-# are missing say so and pass, so this never fails: as root on Debian it installs what is missing, elsewhere it says what to install.
+# Installs what tests need beside Rust: QEMU, binutils for the tiny guest, Nix and tools around them for those with real hypervisors, Chromium for
+# that of reports. Tests whose tools are missing say so and pass, so this never fails: as root on Debian it installs what is missing, elsewhere it
+# says what to install.
 set -euo pipefail
 
 declare -A package=(
     [qemu-system-x86_64]=qemu-system-x86 [qemu-img]=qemu-utils [as]=binutils [nix]=nix-bin [ip]=iproute2
+    [chromium]=chromium [chromedriver]=chromium-driver
 )
 look() {
     missing=()

@@ -14,6 +14,7 @@ pub mod hypervisor;
 pub mod net;
 pub mod output;
 mod panics;
+pub mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod subject;

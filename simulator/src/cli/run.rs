@@ -1,9 +1,10 @@
 //! One seed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blixard_sim::determinism;
 use blixard_sim::output::{self, Stopwatch, exit};
+use blixard_sim::report;
 use blixard_sim::scenario::{self, Scenario};
 use blixard_sim::subject::{Blixard, Subject as _};
 use blixard_sim::swarm;
@@ -34,17 +35,22 @@ pub(crate) struct Run {
     /// Write the event log to this file, one line of JSON an event; docs/trace.md describes it.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write a picture of the run to this file: one HTML page that needs nothing beside itself; docs/report.md describes it.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Tell the event log live on stderr.
     #[arg(long)]
     verbose: bool,
     /// Run the seed twice and compare.
-    #[arg(long, conflicts_with_all = ["trace", "verbose"])]
+    #[arg(long, conflicts_with_all = ["trace", "report", "verbose"])]
     check_determinism: bool,
 }
 
-/// Writes the log to a file, to stderr, or to both.
+/// Writes the log to a file, to stderr, keeps it, or all of that.
 struct Listener {
     file: Option<Writer<std::io::BufWriter<std::fs::File>>>,
+    /// For the picture.
+    entries: Option<Vec<Entry>>,
     verbose: bool,
 }
 
@@ -55,6 +61,9 @@ impl Sink for Listener {
         }
         if let Some(file) = &mut self.file {
             file.entry(entry);
+        }
+        if let Some(entries) = &mut self.entries {
+            entries.push(*entry);
         }
     }
 }
@@ -106,7 +115,7 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
 }
 
 fn listened(args: &Run, seed: u64, scenario: &Scenario, header: &Header) -> Result<world::Report, String> {
-    if args.trace.is_none() && !args.verbose {
+    if args.trace.is_none() && args.report.is_none() && !args.verbose {
         return Ok(Blixard::default().run(scenario, seed, None));
     }
     let cannot_write = |error| match &args.trace {
@@ -114,10 +123,34 @@ fn listened(args: &Run, seed: u64, scenario: &Scenario, header: &Header) -> Resu
         None => format!("cannot write the trace: {error}"),
     };
     let file = args.trace.as_ref().map(|path| Writer::new(files::create(path)?, header));
-    let mut listener = Listener { file: file.transpose().map_err(cannot_write)?, verbose: args.verbose };
+    let mut listener = Listener {
+        file: file.transpose().map_err(cannot_write)?,
+        entries: args.report.is_some().then(Vec::new),
+        verbose: args.verbose,
+    };
     let report = Blixard::default().run(scenario, seed, Some(&mut listener));
     if let Some(file) = listener.file {
         file.finish(&End::of(&report)).map_err(cannot_write)?;
     }
+    if let (Some(path), Some(entries)) = (&args.report, listener.entries) {
+        draw(path, scenario, header, &entries, &report)?;
+    }
     Ok(report)
+}
+
+/// Writes the picture of a run.
+fn draw(
+    path: &Path,
+    scenario: &Scenario,
+    header: &Header,
+    entries: &[Entry],
+    report: &world::Report,
+) -> Result<(), String> {
+    let above = report::Header {
+        description: scenario.description.clone(),
+        reproduce: header.reproduce.clone(),
+        explanation: Vec::new(),
+    };
+    files::write(path, &report::html(&above, entries, report))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

@@ -1,0 +1,69 @@
+// Opens the page: on the event its address names, else on the violation, else on the whole run.
+
+function resized() {
+  const stage = document.getElementById("stage");
+  Object.assign(view, { width: stage.clientWidth, height: stage.clientHeight });
+  layOut();
+  drawList();
+  redraw();
+}
+
+// The way to the violation: from the first step of the explanation, or the two seconds before.
+function showViolation() {
+  const mark = run.head.mark;
+  if (!mark) return;
+  const steps = run.steps.map(step => run.at[step.event]).filter(at => at <= mark.at);
+  const from = Math.max(Math.min(mark.at - 2e9, ...steps), mark.at - 20e9, 0);
+  const length = Math.max(mark.at - from, 1e6);
+  glideTo(from - length * 0.05, mark.at + length * 0.12);
+  const lane = layout.lanes[run.lane[mark.event]];
+  if (lane) scrollTo(lane.y + lane.height / 2 - view.height / 2);
+}
+
+// Follows the address: `#e123` is an event, `#violation` the violation.
+function followAddress() {
+  const event = /^#e(\d+)$/.exec(location.hash);
+  if (event) return choose(Number(event[1]), { link: false, length: Math.min(view.to - view.from, 1e9) });
+  if (location.hash === "#violation") {
+    showViolation();
+    return true;
+  }
+  return false;
+}
+
+async function open() {
+  readTheme();
+  loadRun(await unpack(document.getElementById("data").textContent));
+  document.getElementById("data").remove();
+  run.steps = [...document.querySelectorAll(".explanation li")].map((item, place) => ({ number: place + 1, link: item.querySelector("a") }))
+    .filter(step => step.link).map(({ number, link }) => ({ number, event: Number(link.hash.slice(2)) })).filter(step => step.event < run.count);
+  overview.canvas = document.getElementById("overview");
+  resetFilter();
+  buildFilterPanel();
+  buildHelp();
+  document.getElementById("violation").hidden = !run.head.mark;
+  resized();
+  listChanged();
+  setView(-run.end * 0.01, run.end * 1.01);
+  listenToStage();
+  listenToOverview();
+  listenToList();
+  listenToKeys();
+  addEventListener("hashchange", followAddress);
+  new ResizeObserver(resized).observe(document.getElementById("figure"));
+  if (!followAddress() && run.head.mark) {
+    showViolation();
+    listShows(run.head.mark.event);
+  }
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    // For whoever measures: milliseconds from the beginning of the page to its first picture.
+    document.documentElement.dataset.opened = Math.round(performance.now());
+  }));
+}
+
+open().catch(error => {
+  const failure = document.getElementById("failure");
+  failure.hidden = false;
+  failure.textContent = `This page cannot show its data: ${error.message ?? error}`;
+  console.error(error);
+});

@@ -11,6 +11,7 @@ pub mod determinism;
 pub mod disk;
 pub mod history;
 pub mod hypervisor;
+pub mod logbook;
 pub mod net;
 pub mod output;
 mod panics;

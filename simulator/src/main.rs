@@ -8,6 +8,7 @@ use blixard_sim::output::exit;
 use clap::{Parser, Subcommand};
 
 use cli::diff::DiffArgs;
+use cli::history::HistoryArgs;
 use cli::run::Run;
 use cli::sweep::{SwarmArgs, SweepArgs};
 
@@ -32,6 +33,8 @@ enum Command {
     Swarm(SwarmArgs),
     /// Shows the first line in which two trace files part. Exits with 0 when they are the same, with 4 when they part.
     Diff(DiffArgs),
+    /// Lists what sweeps on this machine came to, by build.
+    History(HistoryArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         (Some(Command::Sweep(args)), _) => cli::sweep::fixed(&args),
         (Some(Command::Swarm(args)), _) => cli::sweep::drawn(&args),
         (Some(Command::Diff(args)), _) => cli::diff::diff(&args),
+        (Some(Command::History(args)), _) => cli::history::run(&args),
         (None, args) => cli::run::run(&args),
     };
     match result {

@@ -39,9 +39,10 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
             }
         }));
     });
-    CATCHING.with(|catching| *catching.borrow_mut() = Some(None));
+    // Whoever called this while catching itself goes on with that afterwards.
+    let outer = CATCHING.replace(Some(None));
     let result = catch_unwind(AssertUnwindSafe(work));
-    let panic = CATCHING.with(|catching| catching.borrow_mut().take().flatten());
+    let panic = CATCHING.replace(outer).flatten();
     result.map_err(|_| panic.unwrap_or(Caught { message: String::new(), place: String::new() }))
 }
 
@@ -55,5 +56,14 @@ mod tests {
         assert_eq!(panic.message, "index 7 is gone");
         assert!(panic.place.contains("panics.rs:"));
         assert_eq!(caught(|| 3), Ok(3));
+    }
+
+    #[test]
+    fn one_catch_within_another_leaves_it_at_work() {
+        let outer = caught(|| -> () {
+            assert_eq!(caught(|| -> () { panic!("inner") }).unwrap_err().message, "inner");
+            panic!("outer")
+        });
+        assert_eq!(outer.unwrap_err().message, "outer");
     }
 }

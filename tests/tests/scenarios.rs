@@ -45,17 +45,14 @@ fn holds(name: &str) {
     let seeds = if scenario.cluster.storage == Storage::Redb { SEEDS_REDB } else { SEEDS };
     let kinds: Vec<&str> = scenario.faults.iter().map(|fault| fault.kind.word()).collect();
     let swarm = scenario.run.swarm;
-    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sweep = Sweep {
         scenarios: vec![(name.into(), Source::Fixed(Box::new(scenario)))],
-        seeds: 0..seeds,
-        jobs,
-        time_max_ms: None,
-        twice: false,
+        seeds: (0..seeds).into(),
+        ..Sweep::default()
     };
     let swept = sweep.run(&Blixard::default(), &|_| {});
     assert_eq!(swept.runs, seeds);
-    assert!(swept.failed.is_empty(), "{}", output::sweep_summary(&sweep, &swept, 1));
+    assert!(swept.failures == 0, "{}", output::sweep_summary(&sweep, &swept, 1));
     assert!(swept.elections >= seeds, "a cluster elects at least once");
     for kind in kinds {
         assert!(swarm || swept.faults.contains_key(kind), "{name}: not one {kind} struck in {seeds} seeds");
@@ -119,12 +116,11 @@ fn shipped_scenarios_survive_being_written() {
 /// A share of the scenarios that are drawn whole from their seeds, and one of them written out and run again.
 #[test]
 fn drawn_scenarios_hold() {
-    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let scenarios = vec![(swarm::NAME.to_owned(), Source::Drawn)];
-    let sweep = Sweep { scenarios, seeds: 0..SEEDS_DRAWN, jobs, time_max_ms: None, twice: false };
+    let sweep = Sweep { scenarios, seeds: (0..SEEDS_DRAWN).into(), ..Sweep::default() };
     let swept = sweep.run(&Blixard::default(), &|_| {});
     assert_eq!(swept.runs, SEEDS_DRAWN);
-    assert!(swept.failed.is_empty(), "{}", output::sweep_summary(&sweep, &swept, 1));
+    assert!(swept.failures == 0, "{}", output::sweep_summary(&sweep, &swept, 1));
     let drawn = swarm::draw(3);
     let written = Scenario::parse("drawn", &drawn.to_toml()).expect("a scenario");
     let run = |scenario| world::run(scenario, 3, Sabotage::default(), None).trace_hash;

@@ -2,6 +2,10 @@
 
 pub(crate) mod diff;
 mod files;
+pub(crate) mod history;
+mod kept;
 mod overrides;
 pub(crate) mod run;
+mod signals;
 pub(crate) mod sweep;
+mod watching;

@@ -1,14 +1,20 @@
 //! Many seeds.
 
-use blixard_sim::output::{self, Stopwatch, exit};
-use blixard_sim::scenario::{self, Outcome};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use blixard_sim::output::{self, exit};
+use blixard_sim::scenario;
 use blixard_sim::subject::Blixard;
 use blixard_sim::swarm;
-use blixard_sim::sweep::{Finished, Source, Sweep};
+use blixard_sim::sweep::{Checkpoint, Seeds, Shard, Source, Sweep};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::files;
+use super::kept::Keeping;
 use super::overrides::Overrides;
+use super::signals::Asked;
+use super::watching::Watching;
 
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
@@ -29,25 +35,39 @@ pub(crate) struct SwarmArgs {
 
 #[derive(Debug, Args)]
 struct Many {
-    /// The seeds, from A up to but not including B.
-    #[arg(long, value_name = "A..B", value_parser = seeds)]
-    seeds: std::ops::Range<u64>,
+    /// The seeds, from A up to but not including B; several ranges with commas between, or by giving it again.
+    #[arg(long, value_name = "A..B", required = true, value_parser = seeds)]
+    seeds: Vec<Seeds>,
+    /// Run this share of it alone, such as 3/16 on the third of sixteen machines.
+    #[arg(long, value_name = "N/OF", default_value = "1/1")]
+    shard: Shard,
     /// Threads; all cores by default.
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    jobs: Option<u16>,
     /// Begin no further seed after this long, such as 60s.
     #[arg(long, value_name = "SPAN")]
     time: Option<String>,
+    /// Begin no further seed after so many failures.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_failures: Option<u64>,
     /// Run each seed twice and compare.
     #[arg(long)]
     check_determinism: bool,
+    /// End with exit code 5 when a probe was never hit, though nothing failed.
+    #[arg(long)]
+    require_probes: bool,
+    /// Print a JSON object for each run as it ends and one for the whole, a line each, instead of the summary.
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report to this file.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    #[command(flatten)]
+    keeping: Keeping,
 }
 
-fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let bad = || format!("{text:?} is no range of seeds: write such as 0..1000");
-    let (from, to) = text.split_once("..").ok_or_else(bad)?;
-    let range = from.trim().parse().map_err(|_| bad())?..to.trim().parse().map_err(|_| bad())?;
-    if range.is_empty() { Err(format!("{text:?} holds no seed: the end is not included")) } else { Ok(range) }
+fn seeds(text: &str) -> Result<Seeds, String> {
+    text.parse()
 }
 
 /// Sweeps scenarios that stand in files.
@@ -81,48 +101,110 @@ fn sources(args: &SweepArgs) -> Result<Vec<(String, Source)>, String> {
             scenarios.push((again, Source::Fixed(Box::new(args.overrides.load(&path)?))));
         }
     }
-    Ok(scenarios)
+    let mut names: Vec<&str> = scenarios.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("--scenario: {} is there twice", pair[0])),
+        None => Ok(scenarios),
+    }
+}
+
+impl Many {
+    fn sweep(&self, scenarios: Vec<(String, Source)>) -> Result<Sweep, String> {
+        let time = self.time.as_deref().map(scenario::duration).transpose();
+        let time = time.map_err(|why| format!("--time: {why}"))?;
+        let all = Sweep::default();
+        let sweep = Sweep {
+            scenarios,
+            seeds: Seeds::of(self.seeds.iter().flat_map(Seeds::ranges)),
+            shard: self.shard,
+            jobs: self.jobs.map_or(all.jobs, usize::from),
+            time_max_ms: time.map(|time| time.as_millis()),
+            failures_max: self.max_failures,
+            twice: self.check_determinism,
+        };
+        if sweep.is_empty() {
+            return Err(format!("--shard {}: this share of seeds {} holds no run", self.shard, sweep.seeds));
+        }
+        Ok(sweep)
+    }
 }
 
 fn sweep(scenarios: Vec<(String, Source)>, args: &Many) -> Result<u8, String> {
-    let time =
-        args.time.as_deref().map(scenario::duration).transpose().map_err(|why| format!("--time: {why}"))?;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let sweep = Sweep {
-        scenarios,
-        seeds: args.seeds.clone(),
-        jobs: args.jobs.unwrap_or(cores),
-        time_max_ms: time.map(|time| time.as_millis()),
-        twice: args.check_determinism,
-    };
-    let bar = bar(sweep.len());
-    let watch = Stopwatch::start();
-    let swept = sweep.run(&Blixard::default(), &|finished: &Finished| {
-        if finished.failed {
-            let name = &sweep.scenarios[finished.scenario].0;
-            bar.suspend(|| eprintln!("failed: {}", output::reproduce(name, finished.report.seed, &[])));
-        }
-        bar.inc(1);
-    });
-    bar.finish_and_clear();
-    print!("{}", output::sweep_summary(&sweep, &swept, watch.elapsed_us()));
-    if swept.failed.iter().any(|finished| finished.diverged) {
-        return Ok(exit::NONDETERMINISM);
+    let sweep = args.sweep(scenarios)?;
+    if let Some(file) = &args.junit {
+        // Found out before the sweep, not after it.
+        files::create(file).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
-    let worst = |outcome| swept.failed.iter().any(|finished| finished.report.outcome == outcome);
-    let order = [Outcome::Safety, Outcome::Liveness, Outcome::Inconclusive];
-    match order.into_iter().find(|outcome| worst(*outcome)) {
-        Some(outcome) => Ok(output::exit_code(outcome)),
-        // What held although a failure was expected is a failed safety check, too.
-        None if !swept.failed.is_empty() => Ok(exit::SAFETY),
-        None => Ok(exit::HELD),
-    }
+    let begun = args.keeping.begin(&sweep)?;
+    let asked = Asked::listen();
+    let go_on = begun.entry.is_some().then(go_on);
+    let watching = Watching::new(&sweep, &begun.from, begun.entry, asked.clone(), go_on, args.json);
+    begun.notes.iter().for_each(|note| watching.tell(note));
+    let before = begun.from.swept.runs;
+    let at = sweep.run_from(begun.from, &Blixard::default(), &watching);
+    watching.end(&at);
+    show(&sweep, &at, before, args)?;
+    Ok(exit_code(&at, &asked, args))
 }
 
-fn bar(len: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left") {
-        bar.set_style(style);
+/// Prints what it came to, and writes the report.
+fn show(sweep: &Sweep, at: &Checkpoint, before: u64, args: &Many) -> Result<(), String> {
+    let text = if args.json {
+        format!("{}\n", output::sweep_json(sweep, &at.swept, before))
+    } else {
+        output::sweep_summary(sweep, &at.swept, at.swept.wall_us)
+    };
+    // Whoever has stopped reading does not want it.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let Some(file) = &args.junit else { return Ok(()) };
+    let report = output::junit(sweep, &at.swept)?;
+    files::write(file, &report).map_err(|error| format!("cannot write {}: {error}", file.display()))
+}
+
+fn exit_code(at: &Checkpoint, asked: &Asked, args: &Many) -> u8 {
+    let code = output::sweep_exit_code(&at.swept);
+    if code != exit::HELD {
+        return code;
     }
-    bar
+    if let Some(code) = asked.exit_code() {
+        return code;
+    }
+    if args.require_probes && !at.swept.never_hit().is_empty() {
+        eprintln!("--require-probes: {} probes were never hit", at.swept.never_hit().len());
+        return exit::INCONCLUSIVE;
+    }
+    exit::HELD
+}
+
+/// The command that goes on with this sweep.
+fn go_on() -> String {
+    let mut line = "cargo sim".to_owned();
+    let arguments = std::env::args_os().skip(1).map(|each| each.to_string_lossy().into_owned());
+    for each in arguments.filter(|each| each != "--resume").chain(["--resume".to_owned()]) {
+        line.push(' ');
+        line.push_str(&quoted(&each));
+    }
+    line
+}
+
+/// An argument as a shell reads it.
+fn quoted(argument: &str) -> String {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_./,:=+@%".contains(sign);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("0..10,20..30"), "0..10,20..30");
+        assert_eq!(quoted("my scenarios/it's.toml"), r"'my scenarios/it'\''s.toml'");
+        assert_eq!(quoted(""), "''");
+    }
 }

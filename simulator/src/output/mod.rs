@@ -1,12 +1,22 @@
 //! What is shown of a run: text, JSON, exit codes. Nothing is printed here; the binary does.
 
+mod github;
+mod history;
 mod json;
+mod junit;
 mod parting;
+mod sweep;
 mod text;
 
+pub use github::{is_github, workflow_error};
+pub use history::{history_json, history_table};
 pub use json::json_of;
+pub use junit::junit;
 pub use parting::{Parting, parting};
-pub use text::{divergence, grouped, summary, sweep_summary};
+pub use sweep::{progress, run_json, sweep_exit_code, sweep_json, sweep_summary, virtual_years};
+pub use text::{divergence, grouped, summary};
+
+pub(crate) use text::verdict;
 
 use crate::scenario::Outcome;
 

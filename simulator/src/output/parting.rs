@@ -157,7 +157,8 @@ mod tests {
             they end otherwise:
               a        held after 1 lines
               b.trace  liveness after 1 lines
-        "#]].assert_eq(&shown(&one, &other));
+        "#]]
+        .assert_eq(&shown(&one, &other));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A run and a sweep as text for people.
+//! A run as text for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,6 @@ use blixard_node::probes::Probe;
 use super::reproduce;
 use crate::determinism::Divergence;
 use crate::scenario::Outcome;
-use crate::sweep::{Sweep, Swept};
 use crate::world::Report;
 
 /// A number with its digits in groups of three.
@@ -25,11 +24,11 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
-fn speed(virtual_ms: u64, wall_us: u64) -> u64 {
+pub(super) fn speed(virtual_ms: u64, wall_us: u64) -> u64 {
     u64::try_from(u128::from(virtual_ms) * 1_000 / u128::from(wall_us.max(1))).unwrap_or(u64::MAX)
 }
 
-fn counted<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+pub(super) fn counted<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
     let each: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
     if each.is_empty() { "none".into() } else { each.join(", ") }
 }
@@ -72,7 +71,8 @@ pub fn summary(report: &Report, scenario: &str, overrides: &[String], wall_us: u
     text
 }
 
-fn verdict(report: &Report) -> String {
+/// How a run ended, in a line.
+pub(crate) fn verdict(report: &Report) -> String {
     let what = report.violation.as_ref().map_or_else(String::new, |violation| format!(": {violation}"));
     match report.outcome {
         Outcome::Held => "held".into(),
@@ -95,39 +95,6 @@ pub fn divergence(found: &Divergence) -> String {
         |entry: &Option<crate::trace::Entry>| entry.map_or("(ends here)".into(), |entry| entry.to_string());
     let _ = writeln!(text, "  first   {}", show(&found.first));
     let _ = writeln!(text, "  second  {}", show(&found.second));
-    text
-}
-
-/// What a sweep came to, with the line that gives each failed run again.
-#[must_use]
-pub fn sweep_summary(sweep: &Sweep, swept: &Swept, wall_us: u64) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<12} {value}");
-    };
-    line("runs", format!("{} of {}", grouped(swept.runs), grouped(sweep.len())));
-    line("virtual", format!("{} s", grouped(swept.virtual_ms / 1_000)));
-    line("wall", format!("{} s", grouped(wall_us / 1_000_000)));
-    line("speed", format!("{} virtual seconds a second", grouped(speed(swept.virtual_ms, wall_us))));
-    line("events", grouped(swept.events));
-    line("elections", grouped(swept.elections));
-    line("faults", counted(swept.faults.iter().map(|(name, count)| (*name, *count))));
-    let hit = |probe: &Probe| swept.probes.get(probe).copied().unwrap_or(0);
-    let (met, missed): (Vec<Probe>, Vec<Probe>) = Probe::ALL.iter().partition(|probe| hit(probe) > 0);
-    line("probes", counted(met.iter().map(|probe| (probe.name(), hit(probe)))));
-    if !missed.is_empty() {
-        let names: Vec<&str> = missed.iter().map(|probe| probe.name()).collect();
-        line("never hit", names.join(", "));
-    }
-    if swept.inconclusive > 0 {
-        line("inconclusive", grouped(swept.inconclusive));
-    }
-    line("failed", grouped(swept.failed.len() as u64));
-    for finished in &swept.failed {
-        let again = reproduce(&sweep.scenarios[finished.scenario].0, finished.report.seed, &[]);
-        let what = if finished.diverged { "two runs of one seed".into() } else { verdict(&finished.report) };
-        let _ = writeln!(text, "  {again}\n      {what}");
-    }
     text
 }
 

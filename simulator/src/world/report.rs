@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use blixard_node::probes::Probes;
+use blixard_node::time::Time;
 
 use super::World;
-use crate::checkers::Violation;
+use crate::checkers::{Subjects, Violation};
 use crate::scenario::Outcome;
 use crate::schedule::Schedule;
 
@@ -73,6 +74,31 @@ pub struct Report {
     pub hypervisor: BTreeMap<&'static str, u64>,
     /// The schedule that the run followed.
     pub schedule: Schedule,
+}
+
+impl Report {
+    /// Of a run that panicked outside of its node, so that nothing else is known of it.
+    pub(crate) fn of_panic(scenario: &str, seed: u64, message: String) -> Self {
+        Self {
+            seed,
+            scenario: scenario.to_owned(),
+            outcome: Outcome::Safety,
+            violation: Some(Violation {
+                property: "panic",
+                message,
+                at: Time(0),
+                subjects: Subjects::default(),
+            }),
+            proof: None,
+            trace_hash: 0,
+            trace_len: 0,
+            virtual_ms: 0,
+            counts: Counts::default(),
+            operations: BTreeMap::new(),
+            hypervisor: BTreeMap::new(),
+            schedule: Schedule::default(),
+        }
+    }
 }
 
 impl World<'_> {

@@ -1,0 +1,53 @@
+use crate::Place;
+
+#[test]
+fn flags_that_make_no_sense_are_named_with_the_way_out() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("empty")).unwrap();
+    for (arguments, why) in [
+        ("sweep --seeds 0..1", "--scenario <SCENARIO>"),
+        ("sweep --scenario short.toml", "--seeds <A..B>"),
+        ("swarm --seeds 5..5", "\"5..5\" holds no seed: the end is not included"),
+        ("swarm --seeds some", "\"some\" is no range of seeds: write such as 0..1000"),
+        ("swarm --seeds 0..9 --shard 4", "\"4\" is no share: write such as 3/16"),
+        ("swarm --seeds 0..9 --shard 4/3", "the shares of 3 are 1/3 to 3/3"),
+        ("swarm --seeds 0..1 --shard 2/2", "--shard 2/2: this share of seeds 0..1 holds no run"),
+        ("swarm --seeds 0..9 --jobs 0", "0 is not in 1..=4096"),
+        ("swarm --seeds 0..9 --max-failures 0", "0 is not in 1.."),
+        ("swarm --seeds 0..9 --time soon", "--time: "),
+        ("swarm --seeds 0..9 --no-history --resume", "cannot be used with"),
+        ("swarm --seeds 0..9 --junit nowhere/at/all.xml", "cannot write nowhere/at/all.xml: "),
+        ("sweep --scenario short.toml --scenario short.toml --seeds 0..1", "short.toml is there twice"),
+        ("sweep --scenario empty --seeds 0..1", "the folder empty holds no .toml file"),
+        ("sweep --scenario shrot.toml --seeds 0..1", "there is no scenario \"shrot.toml\""),
+        ("history --history nowhere.redb", "there is no history at nowhere.redb"),
+        ("history --format xml", "[possible values: table, json]"),
+    ] {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments}: {}", ran.err);
+        assert!(ran.err.contains(why), "{arguments}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments}");
+    }
+}
+
+#[test]
+fn a_sweep_without_a_place_for_its_history_says_so_and_goes_on() {
+    let place = Place::new();
+    let mut command = place.command("sweep --scenario short.toml --seeds 0..1");
+    let output = command.env_remove("XDG_STATE_HOME").env_remove("HOME").output().unwrap();
+    let ran = crate::Ran::of(&output);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("no history is kept: neither XDG_STATE_HOME nor HOME is set"), "{}", ran.err);
+}
+
+#[test]
+fn probes_that_were_never_hit_end_a_sweep_red_where_they_are_required() {
+    let place = Place::new();
+    let sweep = "sweep --scenario short.toml --seeds 0..2 --no-history";
+    let ran = place.run(sweep);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("\nnever hit    ") && ran.out.contains("host-lost"), "{}", ran.out);
+    let ran = place.run(&format!("{sweep} --require-probes"));
+    assert_eq!(ran.code, Some(5));
+    assert!(ran.err.contains("--require-probes: ") && ran.err.contains(" were never hit"), "{}", ran.err);
+}

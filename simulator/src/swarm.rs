@@ -1,12 +1,14 @@
 //! Scenarios drawn whole from the seed: cluster, work, conditions and faults. Every feature is off in half of the seeds, because
 //! what always happens hides what needs quiet (Groce et al., "Swarm Testing", ISSTA 2012).
 
+use std::borrow::Cow;
+
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use crate::scenario::{
-    Among, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Process, Run,
-    Scenario, Spread, Storage, When, Workload,
+    Aim, Among, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Part,
+    Process, Run, Scenario, Spread, Storage, Swarm, When, Workload,
 };
 
 /// The name by which the command line asks for drawn scenarios.
@@ -18,35 +20,96 @@ const STREAM: u64 = 0x5157_4152_4d00;
 /// The safety phase, in seconds.
 const SECS: std::ops::RangeInclusive<u64> = 20..=120;
 
-/// The scenario of a seed. The same one for ever, as long as this file stands as it is.
+/// A scenario in which everything is drawn.
+#[must_use]
+pub fn whole() -> Scenario {
+    Scenario {
+        name: NAME.into(),
+        description: "Drawn whole from its seed.".into(),
+        swarm: Swarm::all(),
+        ..Scenario::default()
+    }
+}
+
+/// The scenario of a seed, drawn whole. The same one for ever, as long as this file stands as it is.
 #[must_use]
 pub fn draw(seed: u64) -> Scenario {
-    let mut draw = Draw(Rng::new(seed, STREAM));
-    let cluster = draw.cluster();
-    let secs = draw.between(*SECS.start(), *SECS.end());
-    let mut scenario = Scenario {
-        name: format!("{NAME}-{seed}"),
-        description: "Drawn whole from its seed.".into(),
-        workload: draw.workload(&cluster),
-        network: draw.network(),
-        disk: draw.disk(),
-        clock: draw.clock(&cluster),
-        process: draw.process(),
-        hypervisor: draw.hypervisor(&cluster),
-        run: Run {
-            duration: Duration::from_secs(secs),
-            liveness: Duration::from_secs(300),
-            ..Run::default()
-        },
-        cluster,
-        ..Scenario::default()
-    };
-    for kind in FaultKind::ALL {
-        if draw.half() && (*kind != FaultKind::MemberAdd || scenario.cluster.spares > 0) {
-            scenario.faults.push(draw.fault(*kind, secs));
+    resolve(&whole(), seed).into_owned()
+}
+
+/// The scenario as `seed` runs it: what its `[swarm]` table has drawn is drawn, the rest stays as written. What comes out draws nothing
+/// any more.
+#[must_use]
+pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
+    if scenario.swarm.is_empty() {
+        return Cow::Borrowed(scenario);
+    }
+    let swarm = &scenario.swarm;
+    let mut drawn = Scenario { swarm: Swarm::default(), ..scenario.clone() };
+    drawn.name = format!("{}-{seed}", scenario.name);
+    // Each part has a stream of its own, so that a part that stays as written leaves the others alone.
+    let stream = |part: Part| Draw(Rng::new(seed, STREAM + part as u64));
+    let of = |part: Part| move |key: &str| swarm.draws_key(part, key);
+    drawn.cluster.take_over(&stream(Part::Cluster).cluster(), of(Part::Cluster));
+    fit_cluster(&mut drawn, swarm);
+    let cluster = drawn.cluster.clone();
+    drawn.run.take_over(&stream(Part::Run).run(), of(Part::Run));
+    drawn.workload.take_over(&stream(Part::Workload).workload(&cluster), of(Part::Workload));
+    drawn.network.take_over(&stream(Part::Network).network(), of(Part::Network));
+    drawn.disk.take_over(&stream(Part::Disk).disk(), of(Part::Disk));
+    drawn.clock.take_over(&stream(Part::Clock).clock(&cluster), of(Part::Clock));
+    drawn.process.take_over(&stream(Part::Process).process(), of(Part::Process));
+    drawn.hypervisor.take_over(&stream(Part::Hypervisor).hypervisor(&cluster), of(Part::Hypervisor));
+    if swarm.draws(Part::Faults) {
+        let mut stream = stream(Part::Faults);
+        let secs = (drawn.run.duration.as_millis() / 1_000).max(1);
+        for kind in FaultKind::ALL {
+            let (on, fault) = (stream.half(), stream.fault(*kind, secs));
+            let written = scenario.faults.iter().any(|fault| fault.kind == *kind);
+            let possible = *kind != FaultKind::MemberAdd || drawn.cluster.spares > 0;
+            if on && possible && !written {
+                drawn.faults.push(fault);
+            }
         }
     }
-    scenario
+    Cow::Owned(drawn)
+}
+
+/// Makes a drawn cluster one that what is written can live in.
+fn fit_cluster(drawn: &mut Scenario, swarm: &Swarm) {
+    let named = drawn.faults.iter().filter_map(|fault| fault.node).max().unwrap_or(0);
+    let adds = drawn.faults.iter().any(|fault| fault.kind == FaultKind::MemberAdd);
+    let cluster = &mut drawn.cluster;
+    if adds {
+        cluster.spares = cluster.spares.max(1);
+    }
+    // An uncommitted proposal has to fit into a message.
+    if cluster.uncommitted_bytes_max <= cluster.append_bytes_max {
+        if swarm.draws_key(Part::Cluster, "uncommitted_bytes_max") {
+            cluster.uncommitted_bytes_max = cluster.append_bytes_max + 1;
+        } else {
+            cluster.append_bytes_max = cluster.uncommitted_bytes_max - 1;
+        }
+    }
+    let others = cluster.voters + cluster.spares;
+    cluster.workers = cluster.workers.max(named.saturating_sub(others));
+    if cluster.election_ticks <= cluster.heartbeat_ticks {
+        if swarm.draws_key(Part::Cluster, "election_ticks") {
+            cluster.election_ticks = 4 * cluster.heartbeat_ticks;
+        } else {
+            cluster.heartbeat_ticks = (cluster.election_ticks / 4).max(1);
+        }
+    }
+    let kept = |part, key| !swarm.draws_key(part, key);
+    if kept(Part::Workload, "vm_vcpus_max") {
+        cluster.host_vcpus = cluster.host_vcpus.max(drawn.workload.vm_vcpus_max);
+    }
+    if kept(Part::Workload, "vm_memory_mib_max") {
+        cluster.host_memory_mib = cluster.host_memory_mib.max(drawn.workload.vm_memory_mib_max);
+    }
+    if kept(Part::Clock, "drift_ppm") && !drawn.clock.past_bound {
+        cluster.drift_bound_ppm = cluster.drift_bound_ppm.max(drawn.clock.drift_ppm);
+    }
 }
 
 struct Draw(Rng);
@@ -87,6 +150,7 @@ impl Draw {
     }
 
     fn cluster(&mut self) -> Cluster {
+        let usual = Cluster::default();
         let heartbeat_ticks = self.between(1, 5);
         Cluster {
             voters: self.pick(&[1, 3, 3, 5, 5, 7], 3),
@@ -102,9 +166,30 @@ impl Draw {
             chunk_bytes: self.spread_out(128, 65_536),
             lease_ttl: Duration::from_millis(self.between(2_000, 15_000)),
             kill_grace: Duration::from_millis(self.between(1_000, 4_000)),
-            sessions_max: if self.half() { self.between(4, 32) } else { Cluster::default().sessions_max },
-            answers_max: if self.half() { self.between(1, 8) } else { Cluster::default().answers_max },
-            ..Cluster::default()
+            sessions_max: if self.half() { self.between(4, 32) } else { usual.sessions_max },
+            answers_max: if self.half() { self.between(1, 8) } else { usual.answers_max },
+            tick: if self.half() { Duration::from_millis(self.between(20, 150)) } else { usual.tick },
+            append_bytes_max: self.narrow(64, 65_536, usual.append_bytes_max),
+            inflight_max: self.narrow(1, 32, usual.inflight_max),
+            uncommitted_bytes_max: self.narrow(1_024, 131_072, usual.uncommitted_bytes_max),
+            requests_max: self.narrow(4, 64, usual.requests_max),
+            forwards_max: self.narrow(4, 64, usual.forwards_max),
+            forward_timeout: Duration::from_millis(self.between(500, 8_000)),
+            drift_bound_ppm: if self.half() { self.between(1, 50_000) } else { usual.drift_bound_ppm },
+        }
+    }
+
+    /// A bound that is narrow in half of the seeds.
+    fn narrow(&mut self, low: u64, high: u64, usual: u64) -> u64 {
+        if self.half() { self.spread_out(low, high) } else { usual }
+    }
+
+    fn run(&mut self) -> Run {
+        Run {
+            duration: Duration::from_secs(self.between(*SECS.start(), *SECS.end())),
+            liveness: Duration::from_secs(300),
+            keep_quorum: !self.0.ratio(1, 16),
+            ..Run::default()
         }
     }
 
@@ -231,6 +316,8 @@ impl Draw {
             point,
             times: self.between(1, 6),
             by: self.millis(10, 5_000),
+            aim: self.0.ratio(2, 5).then(|| self.pick(Aim::ALL, Aim::Elected)),
+            within: self.millis(1, 2_000),
             ..Fault::new(kind, when)
         }
         .with_what_it_takes()
@@ -238,29 +325,4 @@ impl Draw {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drawn_scenario_is_a_scenario_file() {
-        for seed in 0..300 {
-            let drawn = draw(seed);
-            let text = drawn.to_toml();
-            let read =
-                Scenario::parse("drawn.toml", &text).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
-            assert_eq!(read, drawn, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_kind_of_fault_is_on_about_half_of_the_time() {
-        let drawn: Vec<Scenario> = (0..200).map(draw).collect();
-        for kind in FaultKind::ALL {
-            let on = drawn
-                .iter()
-                .filter(|scenario| scenario.faults.iter().any(|fault| fault.kind == *kind))
-                .count();
-            assert!((50..150).contains(&on), "{kind} is on in {on} of 200");
-        }
-    }
-}
+mod tests;

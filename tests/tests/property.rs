@@ -58,11 +58,8 @@ fn among() -> impl Strategy<Value = Among> {
 fn fault() -> impl Strategy<Value = Fault> {
     (kind(), 0..SECS * 1_000, 100..15_000u64, among(), point()).prop_map(|(kind, at, lasts, among, point)| {
         Fault {
-            kind,
-            when: When::At(Duration::from_millis(at)),
             lasts: Spread::millis(lasts, lasts),
             among,
-            node: None,
             point,
             times: 2,
             by: Spread::millis(20, 500),

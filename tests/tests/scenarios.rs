@@ -74,6 +74,8 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    aimed = "aimed",
+    bit_rot = "bit-rot",
     calm = "calm",
     churn = "churn",
     clock = "clock",

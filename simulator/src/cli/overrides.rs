@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use blixard_sim::scenario::{self, Scenario, Storage};
+use blixard_sim::scenario::{self, Part, Scenario, Storage};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -27,6 +27,19 @@ impl Overrides {
             Some(StorageArg::Modelled) => scenario.cluster.storage = Storage::Modelled,
             Some(StorageArg::Redb) => scenario.cluster.storage = Storage::Redb,
             None => {}
+        }
+        // What the user says is not drawn.
+        let mut keep = |part, key: &str| {
+            scenario.swarm.keys.remove(&(part, key.to_owned()));
+            if scenario.swarm.parts.contains(&part) {
+                scenario.swarm.kept.insert((part, key.to_owned()));
+            }
+        };
+        if self.storage.is_some() {
+            keep(Part::Cluster, "storage");
+        }
+        if self.duration.is_some() {
+            keep(Part::Run, "duration");
         }
         if let Some(span) = &self.duration {
             scenario.run.duration = scenario::duration(span).map_err(|why| format!("--duration: {why}"))?;

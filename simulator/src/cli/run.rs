@@ -73,14 +73,16 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     let (Some(seed), Some(name)) = (args.seed, &args.scenario) else {
         return Err("give --seed and --scenario, or the command sweep; --help tells more".into());
     };
-    let (name, scenario) = if name == swarm::NAME {
-        let mut drawn = swarm::draw(seed);
-        args.overrides.apply(&mut drawn)?;
-        (name.clone(), drawn)
+    let (name, written) = if name == swarm::NAME {
+        let mut whole = swarm::whole();
+        args.overrides.apply(&mut whole)?;
+        (name.clone(), whole)
     } else {
         let path = scenario::find(name)?;
         (path.display().to_string(), args.overrides.load(&path)?)
     };
+    let drawn = !written.swarm.is_empty();
+    let scenario = swarm::resolve(&written, seed).into_owned();
     if let Some(file) = &args.write_scenario {
         files::write(file, &scenario.to_toml())
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
@@ -88,6 +90,9 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     if !args.json {
         println!("seed         {seed}");
         println!("scenario     {}: {}", scenario.name, scenario.description);
+        if drawn {
+            print!("{}", output::drawn(&scenario));
+        }
     }
     let overrides = args.overrides.arguments();
     let watch = Stopwatch::start();

@@ -58,6 +58,9 @@ pub(super) struct Media {
     /// The process that uses it is dead: nothing it does reaches the medium.
     dead: bool,
     pub(super) lying: bool,
+    /// Bits have flipped: the newest mark then outlives a loss of power. Without it, damage to the newest batch looks like a batch that
+    /// was never finished, the one case that nobody can notice (`docs/storage.md`).
+    rotten: bool,
 }
 
 impl Media {
@@ -238,7 +241,8 @@ impl Media {
         // What was not synced is still not, and a power loss can take it later.
         let mut durable = self.durable.clone();
         let ops = durable.promote(self.ops[..happened].to_vec());
-        Self { seen, durable, settled: ops.len(), ops, lying: self.lying, ..Self::default() }
+        let (lying, rotten) = (self.lying, self.rotten);
+        Self { seen, durable, settled: ops.len(), ops, lying, rotten, ..Self::default() }
     }
 
     /// What a power loss leaves now: what was synced, and any of the sectors that were written and not synced.
@@ -252,15 +256,17 @@ impl Media {
             }
         } else {
             let unsynced = left.promote(self.ops[..happened].to_vec());
-            left.tear(unsynced, rng);
+            left.tear(unsynced, self.rotten, rng);
         }
         left.forget_nameless();
-        Self { seen: left.clone(), durable: left, lying: self.lying, ..Self::default() }
+        let (lying, rotten) = (self.lying, self.rotten);
+        Self { seen: left.clone(), durable: left, lying, rotten, ..Self::default() }
     }
 
     /// Flips `bits` bits of the store's file, in pages that hold something.
     pub(super) fn rot(&mut self, bits: u32, rng: &mut Rng) {
         let Some(file) = self.seen.store else { return };
+        self.rotten = true;
         let pages: Vec<usize> = self.seen.files[file].written_pages().collect();
         let Some(durable) = self.durable.files.get_mut(file) else { return };
         for _ in 0..bits {
@@ -279,6 +285,7 @@ impl Media {
             ops: self.ops.clone(),
             settled: self.settled,
             lying: self.lying,
+            rotten: self.rotten,
             ..Self::default()
         }
     }
@@ -350,7 +357,7 @@ impl Folder {
     }
 
     /// Does any part of `ops`: names up to any point, lengths up to any point, and sectors each up to any of its versions.
-    fn tear(&mut self, ops: Vec<Op>, rng: &mut Rng) {
+    fn tear(&mut self, ops: Vec<Op>, keep_marks: bool, rng: &mut Rng) {
         let mut sectors: BTreeMap<(usize, usize, usize), Vec<super::image::Page>> = BTreeMap::new();
         let mut lens: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         let mut names = Vec::new();
@@ -381,8 +388,10 @@ impl Folder {
         // Some crashes take nearly all, some nearly nothing, most a share.
         let share = rng.below(5);
         for ((file, page, sector), versions) in sectors {
-            if rng.below(4) < share {
-                let version = rng.below(versions.len() as u64) as usize;
+            let kept = rng.below(4) < share;
+            if kept || (keep_marks && page == 0) {
+                let drawn = rng.below(versions.len() as u64) as usize;
+                let version = if keep_marks && page == 0 { versions.len() - 1 } else { drawn };
                 self.files[file].put_sector(page, sector, &versions[version]);
             }
         }

@@ -248,16 +248,17 @@ impl SimDisk {
         inner.under_way = false;
         inner.outcome = Ok(());
         match &mut inner.medium {
-            Medium::Modelled(modelled) => **modelled = Modelled::default(),
+            Medium::Modelled(modelled) => modelled.lose(),
             Medium::Redb(redb) => redb.lose(),
         }
     }
 
-    /// Flips bits of what is stored durably. The modelled disk shows it as a checksum that fails; redb, which
-    /// holds free pages too, may have kept nothing there. Call it between a crash and the next opening.
+    /// Flips bits of what is stored, also of what is not synced yet. The modelled disk shows it as a checksum that fails until the
+    /// record is written anew; either engine may have kept nothing there. A process that has the disk open notices at the earliest
+    /// when it reads.
     pub fn rot(&self, bits: u32, rng: &mut Rng) {
         match &mut self.0.borrow_mut().medium {
-            Medium::Modelled(modelled) => modelled.rot(),
+            Medium::Modelled(modelled) => modelled.rot(bits, rng),
             Medium::Redb(redb) => redb.rot(bits, rng),
         }
     }
@@ -297,11 +298,17 @@ impl SimDisk {
         }
     }
 
-    /// Flips one bit of the store's file. As [`SimDisk::rot`], with the place chosen.
+    /// Flips one bit of the store's file. As [`SimDisk::rot`], with the place chosen. The modelled disk has no places, it ignores this.
     pub fn flip(&self, byte: u64, bit: u8) {
-        match &mut self.0.borrow_mut().medium {
-            Medium::Modelled(modelled) => modelled.rot(),
-            Medium::Redb(redb) => redb.flip(byte, bit),
+        if let Medium::Redb(redb) = &mut self.0.borrow_mut().medium {
+            redb.flip(byte, bit);
+        }
+    }
+
+    /// From now on what has rotted is handed out as it is. A control, of the modelled disk alone: redb's checksums cannot be ignored.
+    pub fn ignore_checksums(&self) {
+        if let Medium::Modelled(modelled) = &mut self.0.borrow_mut().medium {
+            modelled.ignore_checksums();
         }
     }
 

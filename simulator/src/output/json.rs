@@ -47,6 +47,8 @@ pub fn json_of(report: &Report, scenario: &str, overrides: &[String], wall_ms: u
             "encoded": counts.encoded,
         },
         "faults": counts.faults,
+        "aimed": counts.aimed,
+        "rot": { "refused": counts.rot_refused, "harmless": counts.rot_harmless },
         "hypervisor_faults": report.hypervisor,
         "operations": operations,
         "probes": probes,

@@ -1,5 +1,6 @@
 //! What is shown of a run: text, JSON, exit codes. Nothing is printed here; the binary does.
 
+mod drawn;
 mod github;
 mod history;
 mod json;
@@ -8,6 +9,7 @@ mod parting;
 mod sweep;
 mod text;
 
+pub use drawn::drawn;
 pub use github::{is_github, workflow_error};
 pub use history::{history_json, history_table};
 pub use json::json_of;

@@ -62,6 +62,12 @@ pub fn summary(report: &Report, scenario: &str, overrides: &[String], wall_us: u
     line("log", format!("{} entries, {} snapshots restored", grouped(counts.applied_max), counts.restored));
     line("processes", format!("{} started, {} ended", counts.starts, counts.ends));
     line("faults", counted(counts.faults.iter().map(|(name, count)| (*name, *count))));
+    if !counts.aimed.is_empty() {
+        line("aimed", counted(counts.aimed.iter().map(|(name, count)| (*name, *count))));
+    }
+    if counts.rot_refused + counts.rot_harmless > 0 {
+        line("rot", format!("{} disks refused, {} sound", counts.rot_refused, counts.rot_harmless));
+    }
     line("hypervisors", counted(report.hypervisor.iter().map(|(name, count)| (*name, *count))));
     line("operations", operations(report));
     let names: Vec<&str> = counts.probes.iter().map(Probe::name).collect();

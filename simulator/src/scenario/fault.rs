@@ -59,6 +59,43 @@ words! {
         TransferLeader = "transfer-leader",
         /// A process is asked to end in good order and starts again later.
         Retire = "retire",
+        /// A host reaches nobody, and nobody reaches it.
+        Isolate = "isolate",
+        /// Bits of what a host's disk holds flip; its process ends within `lasts`, and finds out when it opens again. A disk that is
+        /// refused is replaced by an empty one: the host comes back under a new node id, and the old id is removed.
+        DiskRot = "disk-rot",
+    }
+}
+
+words! {
+    /// A moment at which a cluster is easily hurt. A fault that is aimed waits for the next one and strikes the host concerned.
+    pub enum Aim {
+        /// A node asks for votes, or gives one.
+        Election = "election",
+        /// A node has just been elected.
+        Elected = "elected",
+        /// Leadership is being handed over: the host that is told to take it.
+        HandOver = "hand-over",
+        /// A piece of a snapshot arrives, or a snapshot was taken over.
+        Snapshot = "snapshot",
+        /// A node has cut its log behind a snapshot.
+        Compaction = "compaction",
+        /// A node acts on a change of members.
+        Membership = "membership",
+        /// A node has carried out an entry while a change of members was under way.
+        JointCommit = "joint-commit",
+        /// A lease was granted: the host that it was granted to.
+        Lease = "lease",
+        /// A host was given up: the leader that did so.
+        HostLost = "host-lost",
+        /// A VM has come alive.
+        VmStarted = "vm-started",
+        /// A daemon starts on a host whose VMs live: it is about to adopt them.
+        Adoption = "adoption",
+        /// A process writes.
+        Write = "write",
+        /// A host comes back from a fault: its process starts.
+        Start = "start",
     }
 }
 
@@ -130,6 +167,10 @@ pub struct Fault {
     pub hosts: Vec<u64>,
     /// The number of the stream that its chance comes from; without one it follows from its place among the faults.
     pub draws: Option<u64>,
+    /// The moment that it waits for once it is due.
+    pub aim: Option<Aim>,
+    /// How long after that moment it strikes.
+    pub within: Spread,
 }
 
 /// The keys that a kind takes beside `kind`, `at` and `every`.
@@ -138,6 +179,8 @@ pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
     match kind {
         K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => &["lasts", "hosts"],
         K::CrashAll => &["lasts"],
+        K::Isolate => &["lasts", "among", "node"],
+        K::DiskRot => &["lasts", "among", "node", "times"],
         K::Clog => &["lasts", "among", "node", "by"],
         K::Crash => &["lasts", "among", "node", "point"],
         K::CrashLeader => &["lasts", "node", "point"],
@@ -181,7 +224,12 @@ impl Fault {
                 "The one host it strikes, from 1: voters, then workers, then spares.",
             ),
             key("point", CrashPoint::FORM, "\"any\"", "The point of the turn at which the process dies."),
-            key("times", u64::FORM, "3", "How often the process dies in a crash loop."),
+            key(
+                "times",
+                u64::FORM,
+                "3",
+                "How often the process dies in a crash loop; how many bits flip, for `disk-rot`.",
+            ),
             key(
                 "by",
                 Spread::FORM,
@@ -200,6 +248,13 @@ impl Fault {
                 "by its place",
                 "The stream of the seed that its chance comes from, as a recorded schedule names it.",
             ),
+            key(
+                "aim",
+                Aim::FORM,
+                "absent",
+                "Once due, it waits for the next such moment and strikes the host concerned (links and members: it strikes then).",
+            ),
+            key("within", Spread::FORM, "\"0ns..200ms\"", "How long after that moment it strikes."),
         ]
     }
 
@@ -223,6 +278,7 @@ impl Fault {
             times: if takes("times") { self.times } else { default.times },
             by: if takes("by") { self.by } else { default.by },
             hosts: if takes("hosts") { self.hosts } else { default.hosts },
+            within: if self.aim.is_some() { self.within } else { default.within },
             ..self
         }
     }
@@ -241,6 +297,8 @@ impl Fault {
             by: Spread::millis(100, 2_000),
             hosts: Vec::new(),
             draws: None,
+            aim: None,
+            within: Spread::millis(0, 200),
         }
     }
 
@@ -270,11 +328,18 @@ impl Fault {
             return Err(table.complain("every", "at least \"1ms\" must pass between two faults"));
         }
         let keys = keys_of(kind);
-        let mut known = vec!["kind", "at", "every", "draws"];
+        let mut known = vec!["kind", "at", "every", "draws", "aim", "within"];
         known.extend(keys);
         let mut fault = Self { draws: table.take("draws")?, ..Self::new(kind, when) };
         for key in keys {
             fault.take(key, &mut table)?;
+        }
+        fault.aim = table.take("aim")?;
+        if let Some(within) = table.take("within")? {
+            if fault.aim.is_none() {
+                return Err(table.complain("within", "counts from a moment: say which with `aim`"));
+            }
+            fault.within = within;
         }
         table.name = format!("a {kind} fault");
         table.finish(&known)?;

@@ -1,6 +1,7 @@
 //! Scenario files: a cluster, its work, what goes wrong, and what is expected. Strict: what is not understood is refused
 //! with its place. Every key is documented in `docs/scenarios.md`.
 
+mod drawn;
 mod fault;
 mod find;
 mod operation;
@@ -10,12 +11,14 @@ mod sections;
 mod value;
 mod write;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use blixard_node::time::Duration;
 use toml::de::{DeTable, DeValue};
 
-pub use fault::{Among, CrashPoint, Fault, FaultKind, When};
+pub use drawn::{Part, Swarm};
+pub use fault::{Aim, Among, CrashPoint, Fault, FaultKind, When};
 pub use find::{find, find_all};
 pub use operation::{Call, Operation};
 pub use page::reference;
@@ -61,9 +64,11 @@ pub struct Scenario {
     pub operations: Vec<Operation>,
     /// What it should come to.
     pub expect: Expect,
+    /// What of it is drawn from the seed.
+    pub swarm: Swarm,
 }
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "name",
     "description",
     "seed",
@@ -78,6 +83,7 @@ const TABLES: [&str; 14] = [
     "fault",
     "operation",
     "expect",
+    "swarm",
 ];
 
 impl Scenario {
@@ -108,6 +114,7 @@ impl Scenario {
             ("fault", Fault::keys()),
             ("operation", Operation::keys()),
             (Expect::TABLE, Expect::keys()),
+            (Swarm::TABLE, Swarm::keys()),
         ]
     }
 
@@ -125,45 +132,79 @@ impl Scenario {
             seed: seed(&mut root)?,
             ..Self::default()
         };
+        let mut written = BTreeSet::new();
+        let mut note = |part, table: &Table<'_, '_>| {
+            written.extend(table.written().map(|key| (part, key.to_owned())));
+        };
         if let Some(mut table) = section(&mut root, Cluster::TABLE)? {
             scenario.cluster = Cluster::read(&mut table)?;
+            note(Part::Cluster, &table);
             check_cluster(&scenario.cluster, &table)?;
         }
         if let Some(mut table) = section(&mut root, Run::TABLE)? {
             scenario.run = Run::read(&mut table)?;
+            note(Part::Run, &table);
             check_run(&scenario.run, &table)?;
         }
         if let Some(mut table) = section(&mut root, Workload::TABLE)? {
             scenario.workload = Workload::read(&mut table)?;
+            note(Part::Workload, &table);
             check_workload(&scenario, &table)?;
         }
         if let Some(mut table) = section(&mut root, Network::TABLE)? {
             scenario.network = Network::read(&mut table)?;
+            note(Part::Network, &table);
             check_network(&scenario.network, &table)?;
         }
         if let Some(mut table) = section(&mut root, Disk::TABLE)? {
             scenario.disk = Disk::read(&mut table)?;
+            note(Part::Disk, &table);
             at_most(&table, "latency", scenario.disk.latency.max, Duration::from_secs(60))?;
         }
         if let Some(mut table) = section(&mut root, Clock::TABLE)? {
             scenario.clock = Clock::read(&mut table)?;
+            note(Part::Clock, &table);
             check_clock(&scenario, &table)?;
         }
         if let Some(mut table) = section(&mut root, Process::TABLE)? {
             scenario.process = Process::read(&mut table)?;
+            note(Part::Process, &table);
             at_most(&table, "turn", scenario.process.turn.max, Duration::from_secs(1))?;
         }
         if let Some(mut table) = section(&mut root, Hypervisor::TABLE)? {
             scenario.hypervisor = Hypervisor::read(&mut table)?;
+            note(Part::Hypervisor, &table);
         }
         if let Some(mut table) = section(&mut root, Expect::TABLE)? {
             scenario.expect = Expect::read(&mut table)?;
+        }
+        if let Some(mut table) = section(&mut root, Swarm::TABLE)? {
+            scenario.swarm = Swarm::read(&mut table, keys_of_part)?;
+            written.retain(|(part, key)| {
+                scenario.swarm.parts.contains(part) && !scenario.swarm.keys.contains(&(*part, key.clone()))
+            });
+            scenario.swarm.kept = written;
         }
         scenario.faults = faults(&mut root, &scenario)?;
         scenario.operations = operations(&mut root, &scenario)?;
         root.finish(&TABLES)?;
         Ok(scenario)
     }
+}
+
+fn keys_of_part(part: Part) -> Vec<&'static str> {
+    let keys = match part {
+        Part::Cluster => Cluster::keys(),
+        Part::Run => Run::keys(),
+        Part::Workload => Workload::keys(),
+        Part::Network => Network::keys(),
+        Part::Disk => Disk::keys(),
+        Part::Clock => Clock::keys(),
+        Part::Process => Process::keys(),
+        Part::Hypervisor => Hypervisor::keys(),
+        Part::Faults => Vec::new(),
+    };
+    keys.into_iter().map(|key| key.name).collect()
 }
 
 fn section<'a, 'i>(root: &mut Table<'a, 'i>, name: &str) -> Result<Option<Table<'a, 'i>>, Complaint> {
@@ -276,6 +317,16 @@ fn check_cluster(cluster: &Cluster, table: &Table<'_, '_>) -> Result<(), Complai
     }
     bounds(table, "snapshot_every", cluster.snapshot_every, 1, 1 << 40)?;
     bounds(table, "chunk_bytes", cluster.chunk_bytes, 1, 1 << 30)?;
+    bounds(table, "append_bytes_max", cluster.append_bytes_max, 0, 1 << 40)?;
+    bounds(table, "inflight_max", cluster.inflight_max, 1, 1 << 20)?;
+    bounds(table, "uncommitted_bytes_max", cluster.uncommitted_bytes_max, 1, 1 << 40)?;
+    if cluster.uncommitted_bytes_max <= cluster.append_bytes_max {
+        let (uncommitted, append) = (cluster.uncommitted_bytes_max, cluster.append_bytes_max);
+        let why = format!("{uncommitted} must be above append_bytes_max ({append})");
+        return Err(table.complain("uncommitted_bytes_max", why));
+    }
+    bounds(table, "requests_max", cluster.requests_max, 1, 1 << 20)?;
+    bounds(table, "forwards_max", cluster.forwards_max, 1, 1 << 20)?;
     bounds(table, "drift_bound_ppm", cluster.drift_bound_ppm, 0, 500_000)?;
     bounds(table, "sessions_max", cluster.sessions_max, 1, 1 << 32)?;
     bounds(table, "answers_max", cluster.answers_max, 1, 1 << 32)?;

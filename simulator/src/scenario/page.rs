@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use blixard_node::time::Duration;
 
-use super::{Chance, FaultKind, Scenario, Spread, Value as _, fault};
+use super::{Aim, Chance, FaultKind, Scenario, Spread, Value as _, fault};
 
 /// Every section's keys as Markdown tables, and the kinds of faults.
 #[must_use]
@@ -26,11 +26,15 @@ pub fn reference() -> String {
     }
     let _ = writeln!(
         page,
-        "### Kinds of faults\n\n| kind | what happens | keys beside `at`, `every`, `draws` |\n|---|---|---|"
+        "### Kinds of faults\n\n| kind | what happens | keys beside `at`, `every`, `draws`, `aim`, `within` |\n|---|---|---|"
     );
     for kind in FaultKind::ALL {
         let keys: Vec<String> = fault::keys_of(*kind).iter().map(|key| format!("`{key}`")).collect();
         let _ = writeln!(page, "| `{kind}` | {} | {} |", kind.doc(), keys.join(", "));
+    }
+    let _ = writeln!(page, "\n### Moments that a fault is aimed at\n\n| aim | moment |\n|---|---|");
+    for aim in Aim::ALL {
+        let _ = writeln!(page, "| `{aim}` | {} |", aim.doc());
     }
     page
 }

@@ -98,6 +98,11 @@ impl<'a, 'i> Table<'a, 'i> {
         )
     }
 
+    /// The keys that were taken out and that the file writes.
+    pub(super) fn written(&self) -> impl Iterator<Item = &str> {
+        self.spans.keys().map(String::as_str)
+    }
+
     /// Refuses the first key that nobody took.
     pub(super) fn finish(&self, known: &[&str]) -> Result<(), Complaint> {
         let Some((key, (at, _, _))) = self.entries.iter().min_by_key(|(_, (at, _, _))| *at) else {
@@ -179,12 +184,29 @@ macro_rules! section {
                 }),*]
             }
 
-            /// The lines of its keys that do not stand at their defaults.
-            pub(super) fn lines(&self) -> Vec<String> {
+            /// Takes over the keys of `other` that `which` names.
+            pub fn take_over(&mut self, other: &Self, which: impl Fn(&str) -> bool) {
+                $(if which(stringify!($key)) {
+                    self.$key = other.$key.clone();
+                })*
+            }
+
+            /// Its keys that are probabilities.
+            #[must_use]
+            pub fn chances(&self) -> Vec<(&'static str, $crate::scenario::Chance)> {
+                use $crate::scenario::value::Value as _;
+                [$((stringify!($key), self.$key.chance())),*]
+                    .into_iter()
+                    .filter_map(|(key, chance)| Some((key, chance?)))
+                    .collect()
+            }
+
+            /// The lines of its keys that do not stand at their defaults, and of those that are written all the same.
+            pub(super) fn lines(&self, written: impl Fn(&str) -> bool) -> Vec<String> {
                 use $crate::scenario::value::Value as _;
                 let default = Self::default();
                 let mut lines = Vec::new();
-                $(if self.$key != default.$key {
+                $(if self.$key != default.$key || written(stringify!($key)) {
                     lines.push(format!("{} = {}", stringify!($key), self.$key.show()));
                 })*
                 lines

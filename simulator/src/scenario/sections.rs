@@ -1,6 +1,6 @@
 //! The sections of a scenario file. The documentation of the keys is `docs/scenarios.md`.
 
-use blixard_node::config::{RaftConfig, Settings};
+use blixard_node::config::{Limits, RaftConfig, Settings};
 use blixard_node::time::Duration;
 
 use super::reader::section;
@@ -57,6 +57,18 @@ section! {
         keep_entries: u64 = 50,
         /// The size of a snapshot's pieces, in bytes.
         chunk_bytes: u64 = 4_096,
+        /// The largest append message, in bytes; at least one entry goes into each.
+        append_bytes_max: u64 = RaftConfig::default().append_bytes_max,
+        /// The most append messages under way to one follower.
+        inflight_max: u64 = RaftConfig::default().inflight_max as u64,
+        /// The most bytes of proposals that are not committed yet; what comes on top is refused for now.
+        uncommitted_bytes_max: u64 = RaftConfig::default().uncommitted_bytes_max,
+        /// The most requests in a leader's hands.
+        requests_max: u64 = Limits::default().requests_max as u64,
+        /// The most requests that a node has passed on to the leader.
+        forwards_max: u64 = Limits::default().forwards_max as u64,
+        /// How long a request that was passed on waits for the leader's answer.
+        forward_timeout: Duration = Limits::default().forward_timeout,
         /// How long an agent may run its VMs after the sending of its last acknowledged heartbeat.
         lease_ttl: Duration = Settings::default().lease_ttl,
         /// How long a hypervisor may take to kill a VM whose deadline has passed.

@@ -87,6 +87,11 @@ pub trait Value: Sized {
 
     /// Writes it as it stands in a file.
     fn show(&self) -> String;
+
+    /// The probability, when it is one.
+    fn chance(&self) -> Option<Chance> {
+        None
+    }
 }
 
 /// What a value is, for people.
@@ -226,6 +231,10 @@ impl Value for Chance {
 
     fn show(&self) -> String {
         format!("\"{self}\"")
+    }
+
+    fn chance(&self) -> Option<Chance> {
+        Some(*self)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::value::Value as _;
 use super::{
-    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Operation, Process, Run, Scenario, When,
-    Workload, fault,
+    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Operation, Part, Process, Run, Scenario, Swarm,
+    When, Workload, fault,
 };
 
 impl Scenario {
@@ -18,16 +18,18 @@ impl Scenario {
             // As text: the numbers of TOML end at 2^63.
             text += &format!("seed = \"{seed}\"\n");
         }
+        let kept = |part: Part| move |key: &str| self.swarm.kept.contains(&(part, key.to_owned()));
         let sections = [
-            (Cluster::TABLE, self.cluster.lines()),
-            (Run::TABLE, self.run.lines()),
-            (Workload::TABLE, self.workload.lines()),
-            (Network::TABLE, self.network.lines()),
-            (Disk::TABLE, self.disk.lines()),
-            (Clock::TABLE, self.clock.lines()),
-            (Process::TABLE, self.process.lines()),
-            (Hypervisor::TABLE, self.hypervisor.lines()),
-            (Expect::TABLE, self.expect.lines()),
+            (Cluster::TABLE, self.cluster.lines(kept(Part::Cluster))),
+            (Run::TABLE, self.run.lines(kept(Part::Run))),
+            (Workload::TABLE, self.workload.lines(kept(Part::Workload))),
+            (Network::TABLE, self.network.lines(kept(Part::Network))),
+            (Disk::TABLE, self.disk.lines(kept(Part::Disk))),
+            (Clock::TABLE, self.clock.lines(kept(Part::Clock))),
+            (Process::TABLE, self.process.lines(kept(Part::Process))),
+            (Hypervisor::TABLE, self.hypervisor.lines(kept(Part::Hypervisor))),
+            (Expect::TABLE, self.expect.lines(|_| false)),
+            (Swarm::TABLE, self.swarm.lines()),
         ];
         for (table, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
             text += &format!("\n[{table}]\n{}\n", lines.join("\n"));
@@ -63,6 +65,10 @@ impl Fault {
             Some(format!("{key} = {value}"))
         }));
         lines.extend(self.draws.map(|draws| format!("draws = {draws}")));
+        if let Some(aim) = self.aim {
+            lines.push(format!("aim = {}", aim.show()));
+            lines.push(format!("within = {}", self.within.show()));
+        }
         lines
     }
 }

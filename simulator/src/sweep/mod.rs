@@ -50,7 +50,10 @@ impl Source {
 
     fn expects(&self, outcome: Outcome) -> bool {
         match self {
-            Self::Fixed(scenario) => outcome == scenario.expect.outcome,
+            Self::Fixed(scenario) => {
+                let beyond = !scenario.swarm.is_empty() && outcome == Outcome::Inconclusive;
+                outcome == scenario.expect.outcome || beyond
+            }
             Self::Drawn => matches!(outcome, Outcome::Held | Outcome::Inconclusive),
         }
     }

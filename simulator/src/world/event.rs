@@ -32,6 +32,8 @@ pub(super) enum Event {
     Reply { ticket: Ticket, reply: Option<Box<Reply>> },
     /// A fault strikes.
     Fault { number: u32 },
+    /// A fault that was aimed at a moment of this host strikes.
+    Aimed { number: u32, host: u16 },
     /// A fault is over.
     FaultOver { slot: u32 },
     /// The operator has something due.

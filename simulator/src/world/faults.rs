@@ -21,6 +21,8 @@ pub(super) struct Plan {
     active: Vec<Option<Active>>,
     /// Each strike as a fault of its own, with what was drawn for it.
     struck: Vec<Fault>,
+    /// Faults that are due and wait for the moment they are aimed at.
+    pub(super) waiting: super::aim::Waiting,
 }
 
 #[derive(Debug)]
@@ -34,9 +36,9 @@ struct Entry {
 
 /// The chance of one strike: whom it strikes, and what it does there. Two streams, so that naming the one leaves the other alone.
 #[derive(Debug)]
-struct Dice {
+pub(super) struct Dice {
     whom: Rng,
-    how: Rng,
+    pub(super) how: Rng,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Plan {
                 });
             }
         }
-        Self { entries, active: Vec::new(), struck: Vec::new() }
+        Self { entries, active: Vec::new(), struck: Vec::new(), waiting: super::aim::Waiting::default() }
     }
 }
 
@@ -83,6 +85,16 @@ impl Plan {
     /// Each strike so far as a fault of its own.
     pub(super) fn take_struck(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.struck)
+    }
+
+    pub(super) fn among(&self, number: usize) -> Among {
+        self.entries[number].fault.among
+    }
+
+    /// How long after its moment this aimed fault strikes.
+    pub(super) fn draw_within(&mut self, number: usize) -> Duration {
+        let entry = &mut self.entries[number];
+        entry.fault.within.draw(&mut entry.rng)
     }
 }
 
@@ -110,19 +122,48 @@ impl World<'_> {
             let after = every.draw(&mut entry.rng);
             self.heap.push_first(self.now.get() + after.0, Event::Fault { number: number as u32 });
         }
+        match self.plan.entries[number].fault.aim {
+            Some(aim) => self.plan.waiting.add(aim, number),
+            None => {
+                self.strike_now(number, None);
+            }
+        }
+    }
+
+    /// The moment that an aimed fault waited for has come, on `host`.
+    pub(super) fn on_aimed(&mut self, number: usize, host: usize) {
+        if self.phase == Phase::Safety
+            && self.strike_now(number, Some(host))
+            && let Some(aim) = self.plan.entries[number].fault.aim
+        {
+            *self.counts.aimed.entry(aim.word()).or_default() += 1;
+        }
+    }
+
+    /// Whether it found somebody to strike; `host` is whom it is aimed at.
+    fn strike_now(&mut self, number: usize, host: Option<usize>) -> bool {
+        let entry = &mut self.plan.entries[number];
         let lasts =
             if entry.fault.takes("lasts") { entry.fault.lasts.draw(&mut entry.rng) } else { Duration::ZERO };
         let mut fault = entry.fault.clone();
+        if let Some(host) = host.filter(|_| fault.takes("among")) {
+            fault.node = Some(host as u64 + 1);
+        }
         let draws = entry.draws;
         entry.draws += 1;
         let mut dice = Dice {
             whom: Rng::new(self.seed, streams::STRIKES | draws),
             how: Rng::new(self.seed, streams::BLOWS | draws),
         };
-        let Some((hosts, undo)) = self.strike(&mut fault, lasts, &mut dice) else { return };
+        let Some((hosts, undo)) = self.strike(&mut fault, lasts, &mut dice) else { return false };
         let at = Duration(self.now.get() - self.scenario.run.warmup.0);
-        let struck =
-            Fault { when: When::At(at), lasts: Spread::fixed(lasts), draws: Some(draws), ..fault.clone() };
+        let struck = Fault {
+            when: When::At(at),
+            lasts: Spread::fixed(lasts),
+            draws: Some(draws),
+            aim: None,
+            ..fault.clone()
+        };
         self.plan.struck.push(struck.with_what_it_takes());
         *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
         let strike = self.plan.struck.len() as u64;
@@ -133,6 +174,7 @@ impl World<'_> {
             self.plan.active.push(Some(Active { strike, kind: fault.kind, hosts, undo }));
             self.heap.push_first(self.now.get() + lasts.0, Event::FaultOver { slot: slot as u32 });
         }
+        true
     }
 
     /// Strikes, and notes in `fault` what was drawn.
@@ -148,6 +190,15 @@ impl World<'_> {
             }
             K::DiskError | K::DiskFull | K::DiskStall => self.strike_disk(fault, dice),
             K::ClockJump | K::Drift => self.strike_clocks(fault, dice),
+            K::Isolate => {
+                let host = self.aim(fault, dice)?;
+                let others = self.present().into_iter().filter(|other| *other != host);
+                let pairs: Vec<(usize, usize)> =
+                    others.flat_map(|other| [(host, other), (other, host)]).collect();
+                pairs.iter().for_each(|(from, to)| self.links.cut(*from, *to));
+                Some((1 << host, Some(Undo::Mend(pairs))))
+            }
+            K::DiskRot => self.rot(fault, lasts, dice),
             K::Clog => {
                 let host = self.aim(fault, dice)?;
                 let by = fault.by.draw(&mut dice.how);
@@ -162,7 +213,7 @@ impl World<'_> {
     }
 
     /// Draws the host that a fault strikes, and notes it; none when there is no such host now.
-    fn aim(&self, fault: &mut Fault, dice: &mut Dice) -> Option<usize> {
+    pub(super) fn aim(&self, fault: &mut Fault, dice: &mut Dice) -> Option<usize> {
         let host = self.target(fault.among, fault.node, &mut dice.whom)?;
         fault.node = Some(host as u64 + 1);
         Some(host)
@@ -296,6 +347,7 @@ impl World<'_> {
                     return None;
                 }
                 self.lose_power(host);
+                self.note_lost(self.hosts[host].node, "its host died");
                 self.hosts[host].presence = Presence::Gone;
                 self.refresh_askable();
                 self.operate(Ask::Remove { node: self.hosts[host].node, host: None });
@@ -305,6 +357,7 @@ impl World<'_> {
                     return None;
                 }
                 let old = self.hosts[host].node;
+                self.note_lost(old, "its disk was lost");
                 self.wipe(host);
                 self.start_after(host, lasts);
                 self.operate(Ask::Remove { node: old, host: None });
@@ -321,6 +374,7 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         host.disk.lose();
         host.disk_fault_armed = false;
+        host.suspect = false;
         host.node = node;
         host.hypervisor = hypervisor;
         host.hypervisor_at = super::host::NEVER;

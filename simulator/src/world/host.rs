@@ -61,6 +61,8 @@ pub(super) struct Host {
     pub(super) recovery_crashes: u64,
     /// A disk fault is armed, so a disk error is no surprise.
     pub(super) disk_fault_armed: bool,
+    /// Bits of its disk have flipped, and no process has opened it since: whether this copy is sound is open.
+    pub(super) suspect: bool,
     /// The disk is full (a count of reasons).
     pub(super) disk_full: u32,
     /// Every write stalls (a count of reasons).
@@ -110,6 +112,7 @@ impl Host {
             down_for: Duration::from_millis(100),
             recovery_crashes: 0,
             disk_fault_armed: false,
+            suspect: false,
             disk_full: 0,
             disk_stalled: 0,
             retiring: false,

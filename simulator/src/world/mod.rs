@@ -1,5 +1,6 @@
 //! The world: hosts, links and clients in true time, driven by one event heap from one seed.
 
+mod aim;
 mod event;
 mod faults;
 mod host;
@@ -7,12 +8,14 @@ mod operator;
 mod process;
 mod recovery;
 mod report;
+mod rot;
 mod setup;
 mod targets;
 mod telling;
 mod traffic;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use blixard_node::effects::Event as NodeEvent;
@@ -26,6 +29,7 @@ use crate::checkers::{Checkers, Subjects, Violation};
 use crate::hypervisor::Truth;
 use crate::net::Links;
 use crate::scenario::{Outcome, Scenario};
+use crate::swarm;
 use crate::trace::{Kind, Sink, Trace};
 use crate::workload::{self, Workload};
 
@@ -117,6 +121,8 @@ pub struct World<'s> {
     members: Members,
     /// What each node last said of the members, by host.
     views: Vec<Members>,
+    /// The members whose disks are gone: why, and when.
+    lost: BTreeMap<NodeId, (&'static str, u64)>,
     phase: Phase,
     clock_rng: Rng,
     counts: Counts,
@@ -138,9 +144,10 @@ struct Scratch {
     output: workload::Output,
 }
 
-/// Runs one seed of a scenario to its end.
+/// Runs one seed of a scenario to its end; what its `[swarm]` table has drawn is drawn first.
 pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, sink: Option<&mut dyn Sink>) -> Report {
-    let mut world = World::new(scenario, seed, sabotage, sink);
+    let scenario = swarm::resolve(scenario, seed);
+    let mut world = World::new(&scenario, seed, sabotage, sink);
     let caught = crate::panics::caught(|| world.play());
     let outcome = match caught {
         Ok(outcome) => outcome,
@@ -245,6 +252,7 @@ impl World<'_> {
             }
             Event::Reply { ticket, reply } => self.on_reply(ticket, reply),
             Event::Fault { number } => self.on_fault(number as usize),
+            Event::Aimed { number, host } => self.on_aimed(number as usize, host as usize),
             Event::FaultOver { slot } => self.end_fault(slot as usize),
             Event::Operator => self.on_operator(),
         }

@@ -166,6 +166,7 @@ impl World<'_> {
     fn power_off(&mut self, host: usize, node: NodeId) {
         if self.hosts[host].node == node && self.may_lose(host) {
             self.lose_power(host);
+            self.note_lost(node, "its host was powered off to remove it");
             self.hosts[host].presence = Presence::Gone;
             self.refresh_askable();
         }
@@ -173,6 +174,7 @@ impl World<'_> {
 
     fn make_spare(&mut self, host: usize, node: NodeId) {
         if self.hosts[host].node == node {
+            self.note_lost(node, "it was removed");
             self.wipe(host);
             self.hosts[host].presence = Presence::Spare;
             self.refresh_askable();

@@ -12,7 +12,7 @@ use super::traffic::{INBOX_MAX, NEWS_MAX};
 use super::{Members, World};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
-use crate::scenario::{CrashPoint, Storage};
+use crate::scenario::{Aim, CrashPoint, Storage};
 use crate::trace::Kind;
 use crate::trace::words::word;
 
@@ -75,6 +75,7 @@ impl World<'_> {
             }
             Ok(process) => {
                 host.turns = 0;
+                self.counts.rot_harmless += u64::from(std::mem::take(&mut host.suspect));
                 host.busy_until = self.now.get();
                 host.shown = Shown::default();
                 let details = [host.node.0, u64::from(host.life)];
@@ -83,6 +84,10 @@ impl World<'_> {
                 self.counts.starts += 1;
                 self.log(Kind::Started, Some(number), details);
                 self.tell_found(number);
+                self.moment(Aim::Start, number);
+                if self.hosts[number].hypervisor.with(|inside| inside.alive().next().is_some()) {
+                    self.moment(Aim::Adoption, number);
+                }
                 self.plan_wake(number);
                 if recovering {
                     self.die_within(number, Duration::from_millis(200));
@@ -227,6 +232,7 @@ impl World<'_> {
         let (stalled, life, armed) = (host.disk_stalled > 0, host.life, host.armed);
         let latency = self.write_latency(number, stalled, cost.syncs > 0);
         self.counts.writes += 1;
+        self.moment(Aim::Write, number);
         self.log(Kind::Turned, Some(number), [inputs, 1, sends]);
         self.tell_write(number, cost, latency);
         match armed {
@@ -324,12 +330,16 @@ impl World<'_> {
     }
 
     fn take_node_event(&mut self, number: usize, event: NodeEvent) {
+        if matches!(event, NodeEvent::HostLost { .. }) {
+            self.moment(Aim::HostLost, number);
+        }
         let mut told = |what, detail, other| self.log(Kind::Told, Some(number), [what, detail, other]);
         match event {
             NodeEvent::BecameLeader { term } => {
                 self.counts.elections += 1;
                 self.hosts[number].leads = Some(term);
                 self.log(Kind::Leads, Some(number), [term]);
+                self.moment(Aim::Elected, number);
             }
             NodeEvent::LostLeadership { term } => {
                 self.hosts[number].leads = None;
@@ -344,19 +354,25 @@ impl World<'_> {
                         self.members = view.clone();
                     }
                 }
+                if !self.views[number].outgoing.is_empty() {
+                    self.moment(Aim::JointCommit, number);
+                }
                 self.log(Kind::Applied, Some(number), [revision.0, term, state_hash]);
                 self.tell_decision(number, revision.0);
             }
             NodeEvent::Restored { revision, state_hash } => {
                 self.counts.restored += 1;
                 self.log(Kind::Restored, Some(number), [revision.0, state_hash]);
+                self.moment(Aim::Snapshot, number);
             }
             NodeEvent::Compacted { revision } => {
                 self.log(Kind::Compacted, Some(number), [revision.0]);
+                self.moment(Aim::Compaction, number);
             }
             NodeEvent::MembershipChanged { voters, outgoing, learners } => {
                 let details = [mask(&voters), mask(&outgoing), mask(&learners)];
                 self.log(Kind::Members, Some(number), details);
+                self.moment(Aim::Membership, number);
                 self.views[number] = Members { voters, outgoing, learners, at: 0 };
             }
             NodeEvent::HostLost { node } => told(word!(TOLD, "host-lost"), node.0, 0),
@@ -387,7 +403,7 @@ impl World<'_> {
         self.die_within_exactly(number, after);
     }
 
-    fn die_within_exactly(&mut self, number: usize, after: Duration) {
+    pub(super) fn die_within_exactly(&mut self, number: usize, after: Duration) {
         let life = self.hosts[number].life;
         self.heap.push(self.now.get() + after.0, Event::Die { host: number as u16, life });
     }
@@ -450,6 +466,9 @@ impl World<'_> {
 
     /// The process ended itself. Only faults that were injected may lead to that.
     fn after_fatal(&mut self, number: usize, fatal: &Fatal) {
+        if self.is_rot(number, fatal) {
+            return self.replace_rotten_disk(number);
+        }
         let host = &mut self.hosts[number];
         let injected = matches!(fatal, Fatal::Disk(DiskError::Io { .. } | DiskError::Full { .. }));
         if !(injected && host.disk_fault_armed) {

@@ -20,6 +20,10 @@ impl World<'_> {
     /// Heals a core and waits for it until true time `end`.
     pub(super) fn recover(&mut self, end: u64) -> Ending {
         let mut rng = Rng::new(self.seed, streams::RECOVERY);
+        self.settle_rot();
+        if self.failed() {
+            return (Outcome::Safety, None);
+        }
         if let Some(proof) = self.hopeless() {
             return (Outcome::Inconclusive, Some(proof));
         }
@@ -105,8 +109,14 @@ impl World<'_> {
         for half in [&self.members.voters, &self.members.outgoing] {
             let intact: Vec<&NodeId> = half.iter().filter(|voter| self.is_intact(**voter)).collect();
             if !half.is_empty() && 2 * intact.len() <= half.len() {
+                let lost: Vec<String> = half
+                    .iter()
+                    .filter(|voter| !intact.contains(voter))
+                    .map(|voter| self.why_lost(*voter))
+                    .collect();
                 return Some(format!(
-                    "of the voters {half:?} only {intact:?} are there with their disks: no quorum can ever form again"
+                    "of the voters {half:?} only {intact:?} are there with their disks ({}): no quorum can ever form again",
+                    lost.join("; ")
                 ));
             }
         }

@@ -37,12 +37,18 @@ pub struct Counts {
     pub ends: u64,
     /// Processes that ended themselves after an injected disk fault.
     pub disk_errors: u64,
+    /// Disks that were refused because they had rotted, and replaced.
+    pub rot_refused: u64,
+    /// Disks that had rotted and held nothing there when they were opened next.
+    pub rot_harmless: u64,
     /// Snapshots taken from a leader.
     pub restored: u64,
     /// The highest index applied.
     pub applied_max: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Of these, those that were aimed, by the moment that they waited for.
+    pub aimed: BTreeMap<&'static str, u64>,
     /// Rare states of node code that were reached.
     pub probes: Probes,
 }

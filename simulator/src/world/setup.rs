@@ -29,6 +29,8 @@ use crate::workload::{Mix, Patience, Workload, WorkloadConfig};
 pub struct Sabotage {
     /// Disks say that a sync succeeded and keep nothing.
     pub disks_lie: bool,
+    /// Disks hand out what has rotted as it is.
+    pub checksums_ignored: bool,
     /// Hypervisors let VMs live past their deadlines.
     pub deadlines_ignored: bool,
     /// A bug planted in node code.
@@ -69,6 +71,7 @@ impl<'s> World<'s> {
             plan: faults::Plan::new(scenario, seed),
             members: first_members,
             views,
+            lost: BTreeMap::new(),
             phase: Phase::WarmUp,
             clock_rng: Rng::new(seed, streams::CLOCK),
             counts: Counts::default(),
@@ -146,6 +149,9 @@ impl<'s> World<'s> {
         if self.sabotage.disks_lie {
             self.hosts.iter().for_each(|host| host.disk.lie(true));
         }
+        if self.sabotage.checksums_ignored {
+            self.hosts.iter().for_each(|host| host.disk.ignore_checksums());
+        }
         for host in 0..self.hosts.len() {
             if self.hosts[host].presence == Presence::In {
                 let after = Duration::from_millis(1 + 10 * host as u64);
@@ -179,9 +185,15 @@ impl<'s> World<'s> {
                 snapshot_every: cluster.snapshot_every,
                 keep_entries: cluster.keep_entries,
                 chunk_bytes: cluster.chunk_bytes as usize,
-                ..RaftConfig::default()
+                append_bytes_max: cluster.append_bytes_max,
+                inflight_max: cluster.inflight_max as usize,
+                uncommitted_bytes_max: cluster.uncommitted_bytes_max,
             },
-            limits: Limits::default(),
+            limits: Limits {
+                requests_max: cluster.requests_max as usize,
+                forwards_max: cluster.forwards_max as usize,
+                forward_timeout: cluster.forward_timeout,
+            },
             #[cfg(feature = "planted")]
             planted: self.sabotage.planted,
         }

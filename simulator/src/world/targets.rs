@@ -2,6 +2,7 @@
 
 use blixard_node::ids::NodeId;
 use blixard_node::rng::Rng;
+use blixard_node::time::Duration;
 
 use super::World;
 use super::host::Presence;
@@ -19,7 +20,7 @@ impl World<'_> {
         (0..self.hosts.len()).filter(|host| leads(host).is_some()).max_by_key(leads)
     }
 
-    fn is_voter(&self, host: usize) -> bool {
+    pub(super) fn is_voter(&self, host: usize) -> bool {
         let node = self.hosts[host].node;
         self.members.voters.contains(&node) || self.members.outgoing.contains(&node)
     }
@@ -48,6 +49,25 @@ impl World<'_> {
         home.is_some_and(|host| self.hosts[host].node == node && self.hosts[host].presence == Presence::In)
     }
 
+    /// Whether this member's disk is there and sound for all that is known: one that has rotted may be refused when it is opened.
+    fn is_sound(&self, node: NodeId) -> bool {
+        let home = self.homes.get(node.0 as usize).copied().flatten();
+        self.is_intact(node) && home.is_some_and(|host| !self.hosts[host].suspect)
+    }
+
+    /// Notes why a member's disk is gone for good.
+    pub(super) fn note_lost(&mut self, node: NodeId, why: &'static str) {
+        self.lost.entry(node).or_insert((why, self.now.get()));
+    }
+
+    /// Why this member's disk is gone, for people.
+    pub(super) fn why_lost(&self, node: NodeId) -> String {
+        match self.lost.get(&node) {
+            Some((why, at)) => format!("{node}: {why} at {}", Duration(*at)),
+            None => format!("{node}: left out of the core"),
+        }
+    }
+
     /// Whether the voters keep an intact quorum without this host (or the scenario does not care).
     pub(super) fn may_lose(&self, host: usize) -> bool {
         if !self.scenario.run.keep_quorum {
@@ -61,7 +81,7 @@ impl World<'_> {
         }
         views().flat_map(|view| [&view.voters, &view.outgoing]).all(|half| {
             let intact = |without: Option<NodeId>| {
-                half.iter().filter(|voter| Some(**voter) != without && self.is_intact(**voter)).count()
+                half.iter().filter(|voter| Some(**voter) != without && self.is_sound(**voter)).count()
             };
             // An old view that has no quorum anyway is nobody's any more.
             half.is_empty() || 2 * intact(None) <= half.len() || 2 * intact(Some(leaving)) > half.len()

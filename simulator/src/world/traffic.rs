@@ -12,6 +12,7 @@ use super::event::Event;
 use super::host::NEVER;
 use crate::history::revision_of;
 use crate::net::Fate;
+use crate::scenario::Aim;
 use crate::trace::words::word;
 use crate::trace::{Kind, of_node};
 
@@ -124,6 +125,8 @@ impl World<'_> {
                 count,
             ]);
         }
+        self.moment_of_arrival(&message, number);
+        let Some(process) = self.hosts[number].process.as_mut() else { return };
         let details = [id, message.from.0, kind, term, index, count, commit];
         process.push(Input::Deliver(message));
         self.counts.delivered += 1;
@@ -261,6 +264,9 @@ impl World<'_> {
             self.checkers.on_truth(&truths);
             for truth in &truths {
                 self.tell_truth(number, &truth.fact);
+                if matches!(truth.fact, crate::hypervisor::Fact::RunStarted { .. }) {
+                    self.moment(Aim::VmStarted, number);
+                }
             }
             self.scratch.truths = truths;
             self.scratch.truths.clear();

@@ -114,6 +114,9 @@ impl NodeConfig {
         if raft.chunk_bytes == 0 || raft.snapshot_every == 0 || raft.inflight_max == 0 {
             return bad("chunk_bytes, snapshot_every and inflight_max must not be 0");
         }
+        if raft.uncommitted_bytes_max <= raft.append_bytes_max {
+            return bad("uncommitted_bytes_max must be above append_bytes_max");
+        }
         if let Err(reason) = crate::spec::validate_labels(&self.host.labels) {
             return bad(reason);
         }

@@ -1,0 +1,95 @@
+//! Faults that wait for the moment at which they hurt.
+
+use super::event::Event;
+use super::{Phase, World};
+use crate::scenario::{Aim, Among};
+use blixard_node::message::{Body, Message};
+
+/// The numbers of raft's messages (`eraftpb.proto`).
+mod kinds {
+    pub(super) const REQUEST_VOTE: u64 = 5;
+    pub(super) const VOTE: u64 = 6;
+    pub(super) const TIMEOUT_NOW: u64 = 14;
+    pub(super) const REQUEST_PRE_VOTE: u64 = 17;
+    pub(super) const PRE_VOTE: u64 = 18;
+}
+
+/// The faults that are due and wait for their moment.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Which moments are waited for, as a bit mask, because most moments are nobody's.
+    aims: u32,
+    faults: Vec<(Aim, usize)>,
+}
+
+impl Waiting {
+    pub(super) fn add(&mut self, aim: Aim, fault: usize) {
+        // One that is due again before its moment came goes on waiting.
+        if !self.faults.contains(&(aim, fault)) {
+            self.faults.push((aim, fault));
+            self.aims |= 1 << aim as u32;
+        }
+    }
+
+    fn awaits(&self, aim: Aim) -> bool {
+        self.aims >> aim as u32 & 1 == 1
+    }
+
+    fn refresh(&mut self) {
+        self.aims = self.faults.iter().fold(0, |aims, (aim, _)| aims | 1 << *aim as u32);
+    }
+}
+
+/// The moment that the arrival of a message is for its receiver.
+fn of_arrival(message: &Message) -> Option<Aim> {
+    match &message.body {
+        Body::Raft(raft) => match raft.get_msg_type() as u64 {
+            kinds::REQUEST_VOTE | kinds::VOTE | kinds::REQUEST_PRE_VOTE | kinds::PRE_VOTE => {
+                Some(Aim::Election)
+            }
+            kinds::TIMEOUT_NOW => Some(Aim::HandOver),
+            _ => None,
+        },
+        Body::SnapshotChunk(_) => Some(Aim::Snapshot),
+        Body::HeartbeatAck(ack) if ack.ttl.0 > 0 => Some(Aim::Lease),
+        _ => None,
+    }
+}
+
+impl World<'_> {
+    /// Something happens on `host` at this moment: what waits for it strikes soon.
+    pub(super) fn moment(&mut self, aim: Aim, host: usize) {
+        if !self.plan.waiting.awaits(aim) || self.phase != Phase::Safety {
+            return;
+        }
+        let mut place = 0;
+        while let Some((awaited, number)) = self.plan.waiting.faults.get(place).copied() {
+            let concerns = awaited == aim && self.concerns(self.plan.among(number), host);
+            if !concerns {
+                place += 1;
+                continue;
+            }
+            self.plan.waiting.faults.remove(place);
+            let after = self.plan.draw_within(number);
+            let struck = Event::Aimed { number: number as u32, host: host as u16 };
+            self.heap.push_first(self.now.get() + after.0, struck);
+        }
+        self.plan.waiting.refresh();
+    }
+
+    pub(super) fn moment_of_arrival(&mut self, message: &Message, host: usize) {
+        if let Some(aim) = of_arrival(message) {
+            self.moment(aim, host);
+        }
+    }
+
+    fn concerns(&self, among: Among, host: usize) -> bool {
+        match among {
+            Among::Any => true,
+            Among::Voters => self.is_voter(host),
+            Among::Workers => !self.is_voter(host),
+            Among::Leader => self.leader() == Some(host),
+            Among::Followers => self.leader() != Some(host) && self.is_voter(host),
+        }
+    }
+}

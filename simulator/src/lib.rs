@@ -18,6 +18,7 @@ mod panics;
 pub mod report;
 pub mod scenario;
 pub mod schedule;
+pub mod shrink;
 pub mod subject;
 pub mod swarm;
 pub mod sweep;

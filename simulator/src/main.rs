@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 
 use cli::diff::DiffArgs;
 use cli::history::HistoryArgs;
+use cli::replay::ReplayArgs;
 use cli::run::Run;
+use cli::shrink::ShrinkArgs;
 use cli::sweep::{SwarmArgs, SweepArgs};
 
 /// Runs the production node through seeded faults. The same seed gives the same run on every machine.
@@ -31,6 +33,10 @@ enum Command {
     Sweep(SweepArgs),
     /// As sweep, of scenarios drawn whole from their seeds: cluster, work, conditions and faults.
     Swarm(SwarmArgs),
+    /// Makes a failing run small: fewer faults, operations and hosts, and still the same violation.
+    Shrink(ShrinkArgs),
+    /// Runs what `shrink` has written, and says whether it is as recorded.
+    Replay(ReplayArgs),
     /// Shows the first line in which two trace files part. Exits with 0 when they are the same, with 4 when they part.
     Diff(DiffArgs),
     /// Lists what sweeps on this machine came to, by build.
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
     let result = match (cli.command, cli.run) {
         (Some(Command::Sweep(args)), _) => cli::sweep::fixed(&args),
         (Some(Command::Swarm(args)), _) => cli::sweep::drawn(&args),
+        (Some(Command::Shrink(args)), _) => cli::shrink::shrink(&args),
+        (Some(Command::Replay(args)), _) => cli::replay::replay(&args),
         (Some(Command::Diff(args)), _) => cli::diff::diff(&args),
         (Some(Command::History(args)), _) => cli::history::run(&args),
         (None, args) => cli::run::run(&args),

@@ -1,6 +1,6 @@
 //! What chance decided in a run: each strike of a fault and each operation of a client, as a scenario would name them.
 
-use crate::scenario::{Fault, Operation, Scenario};
+use crate::scenario::{Fault, Operation, Scenario, Swarm};
 
 /// The schedule that a run followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,7 @@ impl Scenario {
         let mut scenario = self.clone();
         scenario.seed = Some(seed);
         scenario.run.swarm = false;
+        scenario.swarm = Swarm::default();
         scenario.faults.clone_from(&schedule.faults);
         scenario.operations.clone_from(&schedule.operations);
         if scenario.operations.is_empty() {

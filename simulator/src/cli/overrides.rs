@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use blixard_sim::scenario::{self, Part, Scenario, Storage};
+use blixard_sim::swarm;
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -54,6 +55,20 @@ impl Overrides {
         });
         let duration = self.duration.as_ref().map(|span| format!("--duration {span}"));
         storage.into_iter().chain(duration).collect()
+    }
+
+    /// The scenario that the command line names, as this seed draws it, the name that it is reproduced by, and whether it is drawn.
+    pub(crate) fn named(&self, name: &str, seed: u64) -> Result<(String, Scenario, bool), String> {
+        let (name, written) = if name == swarm::NAME {
+            let mut whole = swarm::whole();
+            self.apply(&mut whole)?;
+            (name.into(), whole)
+        } else {
+            let path = scenario::find(name)?;
+            (path.display().to_string(), self.load(&path)?)
+        };
+        let drawn = !written.swarm.is_empty();
+        Ok((name, swarm::resolve(&written, seed).into_owned(), drawn))
     }
 
     pub(crate) fn load(&self, path: &Path) -> Result<Scenario, String> {

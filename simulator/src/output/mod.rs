@@ -6,6 +6,7 @@ mod history;
 mod json;
 mod junit;
 mod parting;
+mod shrunk;
 mod sweep;
 mod text;
 
@@ -15,6 +16,7 @@ pub use history::{history_json, history_table};
 pub use json::json_of;
 pub use junit::junit;
 pub use parting::{Parting, parting};
+pub use shrunk::{compared, shrunk_summary};
 pub use sweep::{progress, run_json, sweep_exit_code, sweep_json, sweep_summary, virtual_years};
 pub use text::{divergence, grouped, summary};
 

@@ -30,6 +30,13 @@ words! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that defines it has no place for `#[default]`")]
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::Held
+    }
+}
+
 section! {
     /// Who takes part, and how the cluster is set up.
     pub struct Cluster in "cluster" {

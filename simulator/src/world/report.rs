@@ -54,7 +54,7 @@ pub struct Counts {
 }
 
 /// How one run ended, and what happened in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The seed.
     pub seed: u64,

@@ -68,7 +68,7 @@ pub(super) fn pack(picture: &Picture, mut head: Map<String, Value>) -> String {
     let bands: Vec<Value> = bands
         .map(|band| {
             json!({
-                "name": band.name, "lanes": band.lanes, "row": band.row,
+                "name": band.name, "whom": band.whom, "lanes": band.lanes, "row": band.row,
                 "from": band.from, "until": band.until, "event": band.event,
             })
         })

@@ -79,7 +79,7 @@ fn verdict(end: &End) -> String {
         return end.proof.as_ref().map_or_else(String::new, |proof| said(escaped(proof)));
     };
     said(format!(
-        "<a href=\"#violation\">{}</a> <span class=\"when\">at {} s</span> <span>{}</span>",
+        "<a href=\"#violation\" id=\"to-violation\">{}</a> <span class=\"when\">at {} s</span> <span>{}</span>",
         escaped(&violation.property),
         seconds(violation.at),
         escaped(&violation.message)

@@ -104,6 +104,8 @@ pub(super) struct Bar {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Band {
     pub(super) name: String,
+    /// Whom it befalls, in words.
+    pub(super) whom: String,
     pub(super) lanes: Vec<u16>,
     /// Among the stacked bands.
     pub(super) row: u16,

@@ -80,7 +80,7 @@ impl Builder {
         let mut lane = entry.host;
         match entry.kind {
             Kind::Phase => self.on_phase(place, entry),
-            Kind::Fault | Kind::FaultOver => self.faults.take(place, entry),
+            Kind::Fault | Kind::FaultOver | Kind::Cut => self.faults.take(place, entry),
             Kind::Sent | Kind::Lost | Kind::Delivered => self.on_message(place, entry),
             Kind::OperationBegan
             | Kind::Asked

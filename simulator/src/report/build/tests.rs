@@ -165,6 +165,21 @@ fn faults_end_when_they_are_taken_back() {
 }
 
 #[test]
+fn a_cut_names_both_sides() {
+    let cut = |host, strike, to| Entry::new(5, Kind::Cut, host, &[strike, to]);
+    let entries = [
+        Entry::new(5, Kind::Fault, 0, &[1, 0, 0b01, 9]),
+        cut(1, 1, 0b110),
+        cut(2, 1, 0b001),
+        Entry::new(6, Kind::Fault, 0, &[2, 0, 0b10, 9]),
+        cut(2, 2, 0b101),
+        Entry::new(7, Kind::Fault, 0, &[3, 0, 0b10, 9]),
+    ];
+    let whom: Vec<_> = drawn(&entries).bands.into_iter().map(|band| band.whom).collect();
+    assert_eq!(whom, ["1 | 2,3", "2 \u{219b} 1,3", "2"]);
+}
+
+#[test]
 fn events_of_another_subject_are_shown_under_their_own_names() {
     let subject = |at, word: &str| {
         let [first, second] = text::pack(word);

@@ -20,8 +20,7 @@ function drawBands(context) {
     context.fillRect(x0, y, wide, SIZE.band - 3);
     context.globalAlpha = 1;
     context.fillRect(x0, y, 2, SIZE.band - 3);
-    const hosts = band.lanes.map(lane => laneName(lane).replace("host ", "")).join(",");
-    caption(context, `${band.name} ${hosts}`, x0 + 6, y + SIZE.band / 2 - 1, x1 - x0 - 9, theme.ink, 10.5);
+    caption(context, `${band.name} ${band.whom}`, x0 + 6, y + SIZE.band / 2 - 1, x1 - x0 - 9, theme.ink, 10.5);
     hits.rects.push({ x0, y0: y, x1: x0 + wide, y1: y + SIZE.band - 3, event: band.event, band });
     drawn.bars++;
   }

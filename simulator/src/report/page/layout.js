@@ -32,8 +32,8 @@ function layOut() {
     y += height;
   }
   layout.height = y;
-  scrollTo(view.top);
   buildGutter(shown);
+  scrollTo(view.top);
 }
 
 // As roomy as the height allows; gives the height that is needed then.
@@ -74,7 +74,6 @@ function buildGutter(shown) {
     }
     return button;
   }));
-  placeGutter();
 }
 
 function placeGutter() {

@@ -20,15 +20,22 @@ function showViolation() {
   if (lane) scrollTo(lane.y + lane.height / 2 - view.height / 2);
 }
 
-// Follows the address: `#e123` is an event, `#violation` the violation.
-function followAddress() {
-  const event = /^#e(\d+)$/.exec(location.hash);
-  if (event) return choose(Number(event[1]), { link: false, length: Math.min(view.to - view.from, 1e9) });
-  if (location.hash === "#violation") {
-    showViolation();
-    return true;
-  }
-  return false;
+// Goes where a link leads: `#e123` is an event, `#violation` the violation. Whether it leads anywhere.
+function follow(place, length) {
+  const event = /^#e(\d+)$/.exec(place);
+  if (event) return choose(Number(event[1]), { length });
+  if (place !== "#violation" || !run.head.mark) return false;
+  showViolation();
+  return true;
+}
+
+// A link of the page works also when the address already is what it leads to.
+function listenToLinks() {
+  document.addEventListener("click", event => {
+    const link = event.target.closest?.("a[href^='#']");
+    if (link && follow(link.hash)) event.preventDefault();
+  });
+  addEventListener("hashchange", () => follow(location.hash));
 }
 
 async function open() {
@@ -49,9 +56,9 @@ async function open() {
   listenToOverview();
   listenToList();
   listenToKeys();
-  addEventListener("hashchange", followAddress);
+  listenToLinks();
   new ResizeObserver(resized).observe(document.getElementById("figure"));
-  if (!followAddress() && run.head.mark) {
+  if (!follow(location.hash, 1e9) && run.head.mark) {
     showViolation();
     listShows(run.head.mark.event);
   }

@@ -35,7 +35,7 @@ function drawMessages(context) {
   drawn.arrowsInSight = inSight.length;
   hits.arrows = arrows;
   if (shown < inTier.length) drawTraffic(context, inSight.filter(i => arrowTier(i, tiers) >= shown));
-  drawArrows(context, arrows);
+  drawArrows(context, arrows, shown < inTier.length ? 0.6 : 1);
 }
 
 // How much arrives at each host, and in red how much is lost on the way from it, as heights over time.
@@ -92,10 +92,11 @@ function endsOf(arrow) {
   return { x0, y0, x1: xOf(until[arrow]), y1: there.line - view.top };
 }
 
-function drawArrows(context, arrows) {
+// `strength` is below 1 where the picture is only the outline of what is in sight.
+function drawArrows(context, arrows, strength) {
   const { kind, fate } = run.arrows;
   const dense = arrows.length / view.width;
-  const alpha = Math.max(0.35, Math.min(0.9, 0.95 - dense * 0.4));
+  const alpha = Math.max(0.35, Math.min(0.9, 0.95 - dense * 0.4)) * strength;
   const heads = dense < 0.45;
   const byKind = new Map();
   for (const arrow of arrows) {
@@ -117,18 +118,18 @@ function drawArrows(context, arrows) {
     }
     context.stroke();
     context.setLineDash([]);
-    if (how >= FATE.lost) lossMarks(context, group);
+    if (how >= FATE.lost) lossMarks(context, group, 0.9 * strength, strength < 1 ? 1.8 : 2.6);
     else if (heads) arrowHeads(context, group);
   }
   context.globalAlpha = 1;
 }
 
-function lossMarks(context, group) {
+function lossMarks(context, group, alpha, reach) {
   context.strokeStyle = theme.alarm;
-  context.globalAlpha = 0.9;
+  context.globalAlpha = alpha;
   for (const arrow of group) {
     const { x1, y1 } = endsOf(arrow);
-    cross(context, x1, y1, 2.6);
+    cross(context, x1, y1, reach);
   }
 }
 

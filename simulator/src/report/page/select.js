@@ -62,7 +62,7 @@ function describe(hit) {
     if (bar.point !== NONE) lines.push(element("div", "", `takes effect at ${seconds(bar.point)} s`));
   } else if (hit.band) {
     const { band } = hit;
-    lines.push(element("div", "", element("b", "", band.name), ` ${band.lanes.map(laneName).join(", ")} `, time(`${seconds(band.from)} to ${seconds(band.until)} s · ${span(band.until - band.from)}`)));
+    lines.push(element("div", "", element("b", "", band.name), band.whom ? ` hosts ${band.whom} ` : " ", time(`${seconds(band.from)} to ${seconds(band.until)} s · ${span(band.until - band.from)}`)));
     lines.push(words(band.event));
   } else {
     lines.push(element("div", "", element("b", "", run.head.eventKinds[run.kind[hit.event]].name), ` ${laneName(run.lane[hit.event])} `, time(`${seconds(run.at[hit.event], 9)} s`)));

@@ -5,7 +5,8 @@
 #
 #   scripts/nightly_sweep.sh [--time SPAN] [--shard N/OF] [--out FOLDER] [--date YYYY-MM-DD]
 #
-# --time is for all of it, building left out: a number with s, m or h. Needs the Rust toolchain, git and coreutils.
+# --time is for the sweeps, a number with s, m or h; shrinking up to five failures of each takes two minutes more for
+# each of them. Needs the Rust toolchain, git and coreutils.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +16,7 @@ out=target/nightly
 date=$(date -u +%F)
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -59,6 +60,7 @@ sweep() {
     shift 2
     printf '\n== %s, %s\n' "$name" "$span"
     "$sim" "$@" --seeds "$first..$last" --shard "$shard" --time "$span" --max-failures 20 \
+        --shrink --shrink-max 5 --artifacts "$out" \
         --junit "$out/$name.xml" --history "$history" | tee "$out/$name.txt" || status=${PIPESTATUS[0]}
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
         failed=$status

@@ -48,6 +48,11 @@ impl Sink for Listener {
 }
 
 impl ListenArgs {
+    /// A picture in this file, and nothing else.
+    pub(crate) fn picture(path: &Path) -> Self {
+        Self { trace: None, report: Some(path.to_owned()), verbose: false }
+    }
+
     /// Runs the seed, and writes what was asked for.
     pub(crate) fn run(
         &self,

@@ -131,6 +131,28 @@ impl Model for VmModel {
     fn only_looks(&self, op: &VmOp) -> bool {
         op.call == VmCall::Get || op.seen.is_some_and(|seen| !matches!(seen, Seen::Done { .. }))
     }
+
+    /// Generations only rise while the VM is there. From beyond the one that `op` has seen, a way leads through the VM's end, and that was open before,
+    /// unless the end itself was asked for at a later generation.
+    fn in_reach(&self, state: &VmState, op: &VmOp, unanswered: &[&VmOp]) -> bool {
+        let VmState::Present { generation, .. } = *state else { return true };
+        let Some(most) = generation_seen(op) else { return true };
+        let ends_later = |other: &&VmOp| {
+            other.call == VmCall::Delete && other.expected.is_some_and(|expected| expected >= generation)
+        };
+        generation <= most || unanswered.iter().any(ends_later)
+    }
+}
+
+/// The generation of a VM that is there, at most, when `op` is answered so; none when it can be any.
+fn generation_seen(op: &VmOp) -> Option<Generation> {
+    match op.seen? {
+        Seen::Done { generation, .. } | Seen::Vm { generation, .. } | Seen::Conflict(generation) => {
+            Some(generation)
+        }
+        Seen::Unknown => Some(Generation(0)),
+        Seen::Exists | Seen::Deleting | Seen::NoRoom | Seen::NotStopped | Seen::NotTaken => op.expected,
+    }
 }
 
 /// The effect of an operation whose answer is not known.

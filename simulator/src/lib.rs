@@ -15,6 +15,7 @@ pub mod logbook;
 pub mod net;
 pub mod output;
 mod panics;
+pub mod probes;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

@@ -352,7 +352,7 @@ impl History {
         match seen {
             Some(seen) => {
                 format!(
-                    "{call:?}{expected} of client {client}, asked at {asked:?} and answered {seen:?} at {told:?},"
+                    "operation {id} ({call:?}{expected} of client {client}, asked at {asked:?}, answered {seen:?} at {told:?})"
                 )
             }
             None => format!(

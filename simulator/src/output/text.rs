@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use blixard_node::probes::Probe;
-
 use super::reproduce;
 use crate::determinism::Divergence;
+use crate::probes::Probe;
 use crate::scenario::Outcome;
 use crate::world::Report;
 

@@ -4,6 +4,7 @@ mod aim;
 mod event;
 mod faults;
 mod host;
+mod marks;
 mod operator;
 mod process;
 mod recovery;
@@ -131,6 +132,8 @@ pub struct World<'s> {
     failure: Option<Violation>,
     /// The host whose code runs, for attributing a panic.
     running: Option<usize>,
+    /// For the marks on rare states alone.
+    last_runs: marks::LastRuns,
     scratch: Scratch,
 }
 
@@ -181,6 +184,7 @@ impl World<'_> {
             return (Outcome::Safety, None);
         }
         self.enter(Phase::Liveness);
+        self.mark_healing();
         self.recover(end + self.scenario.run.liveness.0)
     }
 

@@ -12,6 +12,7 @@ use super::traffic::{INBOX_MAX, NEWS_MAX};
 use super::{Members, World};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
+use crate::probes::WorldProbe;
 use crate::scenario::{Aim, CrashPoint, Storage};
 use crate::trace::Kind;
 use crate::trace::words::word;
@@ -69,6 +70,7 @@ impl World<'_> {
         let opened = Runtime::open(config, seed, clock, network, disk, host.hypervisor.attach());
         match opened {
             _ if dies_opening => {
+                self.mark(WorldProbe::DiedOpening);
                 drop(opened);
                 self.end_process(number, End::Killed, Some(Loss::Power));
                 self.start_after(number, Duration::from_millis(20));
@@ -96,6 +98,7 @@ impl World<'_> {
             Err(fatal) => {
                 let node = host.node.0;
                 self.log(Kind::OpenFailed, Some(number), [node]);
+                self.mark(WorldProbe::DiskFailedOpening);
                 self.after_fatal(number, &fatal);
             }
         }
@@ -337,6 +340,7 @@ impl World<'_> {
         match event {
             NodeEvent::BecameLeader { term } => {
                 self.counts.elections += 1;
+                self.mark_election(number);
                 self.hosts[number].leads = Some(term);
                 self.log(Kind::Leads, Some(number), [term]);
                 self.moment(Aim::Elected, number);
@@ -436,6 +440,7 @@ impl World<'_> {
 
     /// Ends the process, if there is one. The disk keeps what survives that; without a loss it is closed in good order.
     pub(super) fn end_process(&mut self, number: usize, why: End, loss: Option<Loss>) {
+        self.mark_end(number, why, loss);
         let host = &mut self.hosts[number];
         let write = if host.disk.is_under_way() { host.write } else { 0 };
         if let Some(process) = host.process.take() {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use blixard_node::probes::Probes;
 use blixard_node::time::Time;
 
 use super::World;
 use crate::checkers::{Subjects, Violation};
+use crate::probes::Probes;
 use crate::scenario::Outcome;
 use crate::schedule::Schedule;
 
@@ -49,7 +49,7 @@ pub struct Counts {
     pub faults: BTreeMap<&'static str, u64>,
     /// Of these, those that were aimed, by the moment that they waited for.
     pub aimed: BTreeMap<&'static str, u64>,
-    /// Rare states of node code that were reached.
+    /// Rare states that were reached.
     pub probes: Probes,
 }
 

@@ -78,6 +78,7 @@ impl<'s> World<'s> {
             decided: 0,
             failure: None,
             running: None,
+            last_runs: super::marks::LastRuns::default(),
             scratch: Scratch::default(),
             now,
         };

@@ -12,6 +12,7 @@ use super::event::Event;
 use super::host::NEVER;
 use crate::history::revision_of;
 use crate::net::Fate;
+use crate::probes::WorldProbe;
 use crate::scenario::Aim;
 use crate::trace::words::word;
 use crate::trace::{Kind, of_node};
@@ -104,8 +105,12 @@ impl World<'_> {
     pub(super) fn deliver(&mut self, number: usize, to: NodeId, id: u64, message: Box<Message>) {
         let [kind, term, index, count, commit] = of_node::message(&message);
         let host = &mut self.hosts[number];
-        let there = host.node == to && host.suspended == 0;
+        let lives_here = host.node == to;
+        let there = lives_here && host.suspended == 0;
         let Some(process) = host.process.as_mut().filter(|_| there) else {
+            if !lives_here {
+                self.mark(WorldProbe::MessageForTheDead);
+            }
             return self.lose(number, [id, to.0, kind, word!(LOST, "nobody")]);
         };
         if process.inbox_len() >= INBOX_MAX {
@@ -262,6 +267,7 @@ impl World<'_> {
         if !self.scratch.truths.is_empty() {
             let truths = std::mem::take(&mut self.scratch.truths);
             self.checkers.on_truth(&truths);
+            self.mark_truths(&truths);
             for truth in &truths {
                 self.tell_truth(number, &truth.fact);
                 if matches!(truth.fact, crate::hypervisor::Fact::RunStarted { .. }) {

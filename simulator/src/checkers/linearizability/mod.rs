@@ -43,13 +43,28 @@ pub trait Model {
         false
     }
 
-    /// Whether a state in which `op` fits can still be made of `state` by operations whose outcomes are not known (the kinds of
-    /// which are `unanswered`), or only by a way that was there before `state`, too. True when in doubt: it spares the
-    /// search chains of such operations that lead nowhere.
-    fn in_reach(&self, state: &Self::State, op: &Self::Op, unanswered: &[&Self::Op]) -> bool {
+    /// Whether `less`, where it has an effect, has the one that `more` would have: then nothing is lost by using it up first. Both have
+    /// no answer.
+    fn is_weaker(&self, less: &Self::Op, more: &Self::Op) -> bool {
+        let _ = (less, more);
+        false
+    }
+
+    /// Whether a state in which `op` fits can still be made of `state` by operations whose outcomes are not known, or only by a way that
+    /// was there before `state`, too. True when in doubt: it spares the search chains of such operations that lead nowhere.
+    fn in_reach(&self, state: &Self::State, op: &Self::Op, unanswered: &Unanswered<'_, Self::Op>) -> bool {
         let _ = (state, op, unanswered);
         true
     }
+}
+
+/// The operations whose outcomes are not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Unanswered<'a, O> {
+    /// One of each kind, those not yet called among them.
+    pub kinds: &'a [&'a O],
+    /// How many have been called and have not taken effect.
+    pub left: u64,
 }
 
 /// An operation in time. Any clock will do as long as it orders invocations and returns; one that returns at

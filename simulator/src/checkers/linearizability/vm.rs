@@ -8,7 +8,7 @@ use blixard_node::ids::{Generation, VmId};
 use blixard_node::request::{Read, Reply, Request, Response, VmView, Write};
 use blixard_node::spec::{VmName, Wanted};
 
-use super::{Model, Timed};
+use super::{Model, Timed, Unanswered};
 use crate::history::{Operation, Outcome};
 
 /// The model.
@@ -132,15 +132,23 @@ impl Model for VmModel {
         op.call == VmCall::Get || op.seen.is_some_and(|seen| !matches!(seen, Seen::Done { .. }))
     }
 
-    /// Generations only rise while the VM is there. From beyond the one that `op` has seen, a way leads through the VM's end, and that was open before,
-    /// unless the end itself was asked for at a later generation.
-    fn in_reach(&self, state: &VmState, op: &VmOp, unanswered: &[&VmOp]) -> bool {
-        let VmState::Present { generation, .. } = *state else { return true };
-        let Some(most) = generation_seen(op) else { return true };
+    fn is_weaker(&self, less: &VmOp, more: &VmOp) -> bool {
+        less.call == more.call && less.expected.is_some() && more.expected.is_none()
+    }
+
+    /// Generations rise by one with each operation. From beyond the one that `op` has seen, a way leads through the VM's end, and that was open
+    /// before, unless the end itself was asked for at a later generation.
+    fn in_reach(&self, state: &VmState, op: &VmOp, unanswered: &Unanswered<'_, VmOp>) -> bool {
+        let Some(seen) = generation_seen(op) else { return true };
+        let now = generation_of(*state);
+        // The last step may be `op` itself.
+        if seen.0 > now.0 + unanswered.left + 1 {
+            return false;
+        }
         let ends_later = |other: &&VmOp| {
-            other.call == VmCall::Delete && other.expected.is_some_and(|expected| expected >= generation)
+            other.call == VmCall::Delete && other.expected.is_some_and(|expected| expected >= now)
         };
-        generation <= most || unanswered.iter().any(ends_later)
+        !matches!(state, VmState::Present { .. }) || now <= seen || unanswered.kinds.iter().any(ends_later)
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::sets::{Entered, Used};
 use super::{OutOfBounds, Search};
-use crate::checkers::linearizability::Model;
+use crate::checkers::linearizability::{Model, Unanswered};
 
 /// An open operation that can take effect next, with what it leads to.
 pub(super) struct Placed<S> {
@@ -53,7 +53,8 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
         while let Some(link) = links.get(next).cloned() {
             next += 1;
             for (state, used) in self.longer(&link) {
-                if !model.in_reach(&state, target, &self.unanswered) || !reached.enter(state.clone(), &used) {
+                let unanswered = Unanswered { kinds: &self.unanswered, left: self.called - used.total() };
+                if !model.in_reach(&state, target, &unanswered) || !reached.enter(state.clone(), &used) {
                     continue;
                 }
                 let fits = model.step(&state, target);
@@ -91,9 +92,16 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
             let alone =
                 |before: &Rc<Link<M::State>>| self.model.step(&before.state, op).as_ref() == Some(&state);
             if state != link.state && !link.before.as_ref().is_some_and(alone) {
-                longer.push((state, link.used.with(kind)));
+                longer.push((kind, state));
             }
         }
-        longer
+        let weaker = |less: u32, more: u32| {
+            self.model.is_weaker(self.unanswered[less as usize], self.unanswered[more as usize])
+        };
+        let spared = |kind: u32, to: &M::State| {
+            longer.iter().any(|(other, state)| state == to && weaker(*other, kind))
+        };
+        let kept = longer.iter().filter(|(kind, state)| !spared(*kind, state));
+        kept.map(|(kind, state)| (state.clone(), link.used.with(*kind))).collect()
     }
 }

@@ -47,6 +47,8 @@ struct Search<'a, M: Model, const N: usize> {
     open: Vec<u32>,
     /// How many operations of each kind have been called that never return.
     offered: Vec<u32>,
+    /// How many those are.
+    called: u64,
     /// One operation of each such kind.
     unanswered: Vec<&'a M::Op>,
     frames: Vec<Frame<M::State, N>>,
@@ -77,6 +79,7 @@ pub(super) fn run<M: Model, const N: usize>(
         state: model.initial(),
         open: Vec::with_capacity(schedule.slots()),
         offered: vec![0; kinds.len()],
+        called: 0,
         unanswered: kinds.iter().map(|alike| &history[alike[0] as usize].op).collect(),
         frames: Vec::new(),
         entered: Entered::new(),
@@ -117,7 +120,10 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
         while let Some(event) = self.schedule.events.get(self.event) {
             match *event {
                 Event::Call(op) => self.begin(op),
-                Event::Offer(kind) => self.offered[kind as usize] += 1,
+                Event::Offer(kind) => {
+                    self.offered[kind as usize] += 1;
+                    self.called += 1;
+                }
                 Event::Return(op) => {
                     let slot = self.schedule.slot(op);
                     if !self.placed.has(slot) {
@@ -224,7 +230,10 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
             match self.schedule.events[self.event] {
                 Event::Call(op) => self.end(op),
                 Event::Return(op) => self.begin(op),
-                Event::Offer(kind) => self.offered[kind as usize] -= 1,
+                Event::Offer(kind) => {
+                    self.offered[kind as usize] -= 1;
+                    self.called -= 1;
+                }
             }
         }
         self.placed = frame.placed;

@@ -38,6 +38,11 @@ impl Used {
         self.0.binary_search_by_key(&kind, |entry| entry.0).map_or(0, |place| self.0[place].1)
     }
 
+    /// How many of all kinds.
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
     /// One more of a kind.
     pub(super) fn with(&self, kind: u32) -> Self {
         let mut counts = self.0.to_vec();

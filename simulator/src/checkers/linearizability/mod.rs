@@ -61,7 +61,7 @@ pub trait Model {
 /// The operations whose outcomes are not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Unanswered<'a, O> {
-    /// One of each kind, those not yet called among them.
+    /// One of each kind of which some have been called and have not taken effect.
     pub kinds: &'a [&'a O],
     /// How many have been called and have not taken effect.
     pub left: u64,

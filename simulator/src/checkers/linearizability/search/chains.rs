@@ -46,14 +46,17 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
             return Ok(());
         }
         let start = Rc::new(Link { state: self.state.clone(), used: self.used.clone(), before: None });
+        let available = |kind: &u32| start.used.count(*kind) < self.offered[*kind as usize];
+        let kinds: Vec<u32> = (0..self.unanswered.len() as u32).filter(available).collect();
+        let left: Vec<&M::Op> = kinds.iter().map(|kind| self.unanswered[*kind as usize]).collect();
         let mut reached = Entered::new();
         reached.enter(start.state.clone(), &start.used);
         let mut links = vec![start];
         let mut next = 0;
         while let Some(link) = links.get(next).cloned() {
             next += 1;
-            for (state, used) in self.longer(&link) {
-                let unanswered = Unanswered { kinds: &self.unanswered, left: self.called - used.total() };
+            for (state, used) in self.longer(&link, &kinds) {
+                let unanswered = Unanswered { kinds: &left, left: self.called - used.total() };
                 if !model.in_reach(&state, target, &unanswered) || !reached.enter(state.clone(), &used) {
                     continue;
                 }
@@ -77,14 +80,13 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
     }
 
     /// The chain with one operation more, whichever may make a difference.
-    fn longer(&self, link: &Link<M::State>) -> Vec<(M::State, Used)> {
+    fn longer(&self, link: &Link<M::State>, kinds: &[u32]) -> Vec<(M::State, Used)> {
         let mut longer = Vec::new();
-        for (kind, op) in self.unanswered.iter().enumerate() {
-            if link.before.is_some() && self.model.forgets(op) {
-                continue;
-            }
-            let kind = kind as u32;
-            if link.used.count(kind) >= self.offered[kind as usize] {
+        for kind in kinds.iter().copied() {
+            let op = self.unanswered[kind as usize];
+            if (link.before.is_some() && self.model.forgets(op))
+                || link.used.count(kind) >= self.offered[kind as usize]
+            {
                 continue;
             }
             let Some(state) = self.model.step(&link.state, op) else { continue };

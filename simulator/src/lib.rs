@@ -4,6 +4,7 @@
 //! collection under a trace hash. The same seed gives the same run on every machine. The node, its turn loop and its
 //! store are production's own; only the four backends are simulated.
 
+mod buggify;
 pub mod checkers;
 mod client;
 pub mod clock;

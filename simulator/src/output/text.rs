@@ -64,6 +64,9 @@ pub fn summary(report: &Report, scenario: &str, overrides: &[String], wall_us: u
     if !counts.aimed.is_empty() {
         line("aimed", counted(counts.aimed.iter().map(|(name, count)| (*name, *count))));
     }
+    if !counts.buggify.is_empty() {
+        line("buggify", counted(counts.buggify.iter().map(|(name, count)| (*name, *count))));
+    }
     if counts.rot_refused + counts.rot_harmless > 0 {
         line("rot", format!("{} disks refused, {} sound", counts.rot_refused, counts.rot_harmless));
     }

@@ -172,6 +172,7 @@ impl World<'_> {
     fn heal(&mut self, core: &[usize]) {
         self.end_faults();
         self.links.heal();
+        self.sites.silence();
         self.operator.settle_down();
         self.refresh_askable();
         self.workload.stop();

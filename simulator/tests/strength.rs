@@ -134,7 +134,8 @@ fn every_site_fires_and_the_node_holds() {
     scenario.hypervisor.guest_crashes = Chance::one_in(2);
     scenario.hypervisor.lifetime = Spread::millis(100, 5_000);
     for site in Site::ALL {
-        *scenario.buggify.chance_mut(*site) = Chance::one_in(40);
+        let rarely_passed = site.name().starts_with("hypervisor");
+        *scenario.buggify.chance_mut(*site) = Chance::one_in(if rarely_passed { 2 } else { 40 });
     }
     let mut fired = std::collections::BTreeMap::new();
     for seed in 0..8 {

@@ -10,6 +10,7 @@ mod client;
 pub mod clock;
 pub mod determinism;
 pub mod disk;
+pub mod explain;
 pub mod history;
 pub mod hypervisor;
 pub mod logbook;

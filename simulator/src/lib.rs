@@ -22,6 +22,8 @@ pub mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod shrink;
+#[cfg(feature = "proptest")]
+pub mod strategy;
 pub mod subject;
 pub mod swarm;
 pub mod sweep;

@@ -7,8 +7,8 @@ use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use crate::scenario::{
-    Aim, Among, Buggify, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network,
-    Part, Process, Run, Scenario, Site, Spread, Storage, Swarm, When, Workload,
+    Aim, Among, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Part,
+    Process, Run, Scenario, Spread, Storage, Swarm, When, Workload,
 };
 
 /// The name by which the command line asks for drawn scenarios.
@@ -60,7 +60,6 @@ pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
     drawn.clock.take_over(&stream(Part::Clock).clock(&cluster), of(Part::Clock));
     drawn.process.take_over(&stream(Part::Process).process(), of(Part::Process));
     drawn.hypervisor.take_over(&stream(Part::Hypervisor).hypervisor(&cluster), of(Part::Hypervisor));
-    drawn.buggify.take_over(&stream(Part::Buggify).buggify(), of(Part::Buggify));
     if swarm.draws(Part::Faults) {
         let mut stream = stream(Part::Faults);
         let secs = (drawn.run.duration.as_millis() / 1_000).max(1);
@@ -176,7 +175,7 @@ impl Draw {
             requests_max: self.narrow(4, 64, usual.requests_max),
             forwards_max: self.narrow(4, 64, usual.forwards_max),
             forward_timeout: Duration::from_millis(self.between(500, 8_000)),
-            drift_bound_ppm: if self.half() { self.between(1, 50_000) } else { usual.drift_bound_ppm },
+            drift_bound_ppm: if self.half() { self.spread_out(10, 300_000) } else { usual.drift_bound_ppm },
         }
     }
 
@@ -245,7 +244,8 @@ impl Draw {
     }
 
     fn clock(&mut self, cluster: &Cluster) -> Clock {
-        let drift_ppm = if self.half() { self.between(1, cluster.drift_bound_ppm.max(1)) } else { 0 };
+        let most = cluster.drift_bound_ppm.max(1);
+        let drift_ppm = if self.half() { self.between(most / 2, most) } else { 0 };
         Clock { drift_ppm: drift_ppm.min(cluster.drift_bound_ppm), ..Clock::default() }
     }
 
@@ -254,7 +254,7 @@ impl Draw {
     }
 
     fn hypervisor(&mut self, cluster: &Cluster) -> Hypervisor {
-        let kill = self.millis(1, cluster.kill_grace.as_millis() / 2);
+        let kill = self.millis(1, cluster.kill_grace.as_millis());
         Hypervisor {
             prepare: self.millis(1, 2_000),
             prepare_slow: self.chance(5, 100),
@@ -296,24 +296,6 @@ impl Draw {
             builds: self.chance(1, 4),
             builds_differ: self.chance(2, 50),
         }
-    }
-
-    fn buggify(&mut self) -> Buggify {
-        let mut drawn = Buggify::default();
-        for site in Site::ALL {
-            use Site as S;
-            *drawn.chance_mut(*site) = match site {
-                // Passed thousands of times in a run.
-                S::NetKeptLong
-                | S::NetRepeated
-                | S::ProcessTurnSlow
-                | S::ProcessWakeLate
-                | S::ClockWallWild => self.chance(50, 20_000),
-                S::DiskSyncSlow => self.chance(20, 2_000),
-                _ => self.chance(2, 100),
-            };
-        }
-        drawn
     }
 
     /// Again and again; what is for good, once.

@@ -13,9 +13,9 @@ use blixard_node::state::hash::hash_of;
 use blixard_node::state::{State, Vm};
 use blixard_node::time::WallMs;
 
-use super::Breach;
 use super::view::NodeView;
 use super::volumes::Deletion;
+use super::{Breach, placement};
 
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -132,6 +132,7 @@ impl Replay {
         let names = names_in(state, command);
         let doomed = doomed(state, command);
         let before = updating(state, command);
+        let seats = placement::seats(state, &names);
         state.apply(revision, command);
         let updated = before.filter(|before| updating(state, command) != Some(*before)).map(|(vm, _)| vm);
         let deleted = doomed.and_then(|vm| deletion(state, &vm, command));
@@ -149,6 +150,7 @@ impl Replay {
             let message = format!("request {id:?} took effect at {first} and again at {revision}");
             return Err(Breach::new("exactly-once", message).index(revision.0));
         }
+        placement::check(state, revision, &seats)?;
         self.note_versions(revision, names)?;
         let lost = match command.action {
             Action::LoseHost { node } => Some(node),

@@ -1,38 +1,24 @@
 //! Flags that change what is run.
 
+use blixard_sim::sabotage::Sabotage;
 use blixard_sim::subject::Blixard;
-use blixard_sim::world::Sabotage;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubjectArgs {
-    /// Make something lie, to see that it is found out.
-    #[arg(long, value_enum, value_name = "WHAT")]
-    sabotage: Option<Lie>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Lie {
-    /// Disks say that a sync succeeded and keep nothing.
-    DisksLie,
-    /// Hypervisors let VMs live past their deadlines.
-    DeadlinesIgnored,
+    /// Break something on purpose, to see that it is found out.
+    #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(Sabotage::names()))]
+    sabotage: Option<String>,
 }
 
 impl SubjectArgs {
     pub(crate) fn subject(&self) -> Blixard {
-        let mut sabotage = Sabotage::default();
-        match self.sabotage {
-            Some(Lie::DisksLie) => sabotage.disks_lie = true,
-            Some(Lie::DeadlinesIgnored) => sabotage.deadlines_ignored = true,
-            None => {}
-        }
-        Blixard(sabotage)
+        Blixard(self.sabotage.as_deref().and_then(Sabotage::named).unwrap_or_default())
     }
 
     /// As arguments that give the same again.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let value = self.sabotage.and_then(|lie| lie.to_possible_value());
-        value.map(|value| format!("--sabotage {}", value.get_name())).into_iter().collect()
+        self.sabotage.iter().map(|name| format!("--sabotage {name}")).collect()
     }
 }

@@ -263,14 +263,6 @@ impl SimDisk {
         }
     }
 
-    /// The next loss of power keeps what was written last and not synced, and loses what was written before it. The modelled disk has
-    /// no order within a batch, it ignores this.
-    pub fn tear_backwards(&self) {
-        if let Medium::Redb(redb) = &mut self.0.borrow_mut().medium {
-            redb.tear_backwards();
-        }
-    }
-
     /// Arms a fault.
     pub fn arm(&self, fault: Fault) {
         match &mut self.0.borrow_mut().medium {
@@ -326,6 +318,15 @@ impl SimDisk {
         match &mut self.0.borrow_mut().medium {
             Medium::Modelled(modelled) => modelled.lie(lying),
             Medium::Redb(redb) => redb.lie(lying),
+        }
+    }
+}
+
+impl SimDisk {
+    /// From now on a crash leaves a part of the batch under way. A control as [`SimDisk::lie`]; the redb disk ignores this.
+    pub fn tear(&self, tearing: bool) {
+        if let Medium::Modelled(modelled) = &mut self.0.borrow_mut().medium {
+            modelled.tear(tearing);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How fast a simulated hypervisor is, and what goes wrong with it.
 
+use crate::sabotage::Lie;
 use crate::scenario::{Chance, Spread};
 
 /// One host's hypervisor. All spans are of true time; the ratios count per operation unless they say otherwise.
@@ -87,8 +88,8 @@ pub struct HypervisorFaults {
     pub builds: Chance,
     /// Builds of such VMs that come out otherwise than on other hosts.
     pub builds_differ: Chance,
-    /// Planted: deadlines are not enforced.
-    pub ignores_deadlines: bool,
+    /// How it breaks its word, to prove that the checkers notice.
+    pub lie: Lie,
 }
 
 impl Default for HypervisorFaults {
@@ -134,7 +135,7 @@ impl Default for HypervisorFaults {
             purge_fails: Chance::NEVER,
             builds: Chance::NEVER,
             builds_differ: Chance::NEVER,
-            ignores_deadlines: false,
+            lie: Lie::None,
         }
     }
 }

@@ -407,7 +407,7 @@ fn a_vm_whose_deadline_passed_in_its_sleep_does_not_execute_again() {
 
 #[test]
 fn the_planted_fault_lets_vms_live_on() {
-    let mut host = Host::new(HypervisorFaults { ignores_deadlines: true, ..plain() });
+    let mut host = Host::new(HypervisorFaults { lie: crate::sabotage::Lie::Deadlines, ..plain() });
     host.start(1, 1_000);
     host.go(90_000);
     assert_eq!(host.lives(), [(100, "started")]);

@@ -8,7 +8,6 @@ mod operation;
 mod page;
 mod reader;
 mod sections;
-mod sites;
 mod value;
 mod write;
 
@@ -27,7 +26,6 @@ pub use reader::{Key, Problem};
 pub use sections::{
     Clock, Cluster, Disk, Expect, Hypervisor, Network, Outcome, Process, Run, Storage, Workload,
 };
-pub use sites::{Buggify, Site};
 pub use value::{Chance, Spread, Value, duration};
 
 use reader::{Complaint, Table};
@@ -60,8 +58,6 @@ pub struct Scenario {
     pub process: Process,
     /// The hypervisors.
     pub hypervisor: Hypervisor,
-    /// What is legal and rare.
-    pub buggify: Buggify,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the clients do, if it is not drawn.
@@ -72,7 +68,7 @@ pub struct Scenario {
     pub swarm: Swarm,
 }
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 15] = [
     "name",
     "description",
     "seed",
@@ -84,7 +80,6 @@ const TABLES: [&str; 16] = [
     "clock",
     "process",
     "hypervisor",
-    "buggify",
     "fault",
     "operation",
     "expect",
@@ -116,7 +111,6 @@ impl Scenario {
             (Clock::TABLE, Clock::keys()),
             (Process::TABLE, Process::keys()),
             (Hypervisor::TABLE, Hypervisor::keys()),
-            (Buggify::TABLE, Buggify::keys()),
             ("fault", Fault::keys()),
             ("operation", Operation::keys()),
             (Expect::TABLE, Expect::keys()),
@@ -181,10 +175,6 @@ impl Scenario {
             scenario.hypervisor = Hypervisor::read(&mut table)?;
             note(Part::Hypervisor, &table);
         }
-        if let Some(mut table) = section(&mut root, Buggify::TABLE)? {
-            scenario.buggify = Buggify::read(&mut table)?;
-            note(Part::Buggify, &table);
-        }
         if let Some(mut table) = section(&mut root, Expect::TABLE)? {
             scenario.expect = Expect::read(&mut table)?;
         }
@@ -212,7 +202,6 @@ fn keys_of_part(part: Part) -> Vec<&'static str> {
         Part::Clock => Clock::keys(),
         Part::Process => Process::keys(),
         Part::Hypervisor => Hypervisor::keys(),
-        Part::Buggify => Buggify::keys(),
         Part::Faults => Vec::new(),
     };
     keys.into_iter().map(|key| key.name).collect()

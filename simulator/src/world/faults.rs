@@ -166,7 +166,6 @@ impl World<'_> {
         };
         self.plan.struck.push(struck.with_what_it_takes());
         *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
-        self.mark_strike(fault.kind, hosts);
         let strike = self.plan.struck.len() as u64;
         self.log(Kind::Fault, None, [strike, fault.kind as u64, hosts, lasts.0]);
         if let Some(undo) = undo {
@@ -416,7 +415,7 @@ impl World<'_> {
         }
         let mut struck = 0;
         for number in 0..self.hosts.len() {
-            let rate = draw_rate(self.scenario.clock.drift_ppm, &mut dice.how);
+            let rate = draw_rate(self.drift_ppm(), &mut dice.how);
             let host = &mut self.hosts[number];
             host.clock.set_rate(rate);
             host.hypervisor.clock_changed();

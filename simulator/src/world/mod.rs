@@ -4,7 +4,6 @@ mod aim;
 mod event;
 mod faults;
 mod host;
-mod marks;
 mod operator;
 mod process;
 mod recovery;
@@ -26,7 +25,6 @@ use blixard_node::request::Reply;
 use blixard_node::rng::Rng;
 use blixard_node::time::Time;
 
-use crate::buggify::Sites;
 use crate::checkers::{Checkers, Subjects, Violation};
 use crate::hypervisor::Truth;
 use crate::net::Links;
@@ -38,8 +36,8 @@ use crate::workload::{self, Workload};
 use event::{Event, Heap};
 use host::Host;
 
+pub use crate::sabotage::{Lie, Sabotage};
 pub use report::{Counts, Report};
-pub use setup::Sabotage;
 
 /// The most events of a run: past this something goes round in circles.
 const EVENTS_MAX: u64 = 2_000_000_000;
@@ -69,8 +67,6 @@ pub(crate) mod streams {
     /// What it does.
     pub(crate) const OPERATIONS: u64 = 8 << 56;
     pub(crate) const PROBERS: u64 = 9 << 56;
-
-    pub(super) const BUGGIFY: u64 = 10 << 56;
 
     /// The number of something that has been given `nth` times to what is numbered `number`, both below 2²⁴ and 2³².
     pub(crate) const fn nth(number: u64, nth: u64) -> u64 {
@@ -112,7 +108,6 @@ pub struct World<'s> {
     homes: Vec<Option<usize>>,
     cluster: ClusterId,
     links: Links,
-    sites: Sites,
     trace: Trace<'s>,
     checkers: Checkers,
     workload: Workload,
@@ -136,8 +131,6 @@ pub struct World<'s> {
     failure: Option<Violation>,
     /// The host whose code runs, for attributing a panic.
     running: Option<usize>,
-    /// For the marks on rare states alone.
-    last_runs: marks::LastRuns,
     scratch: Scratch,
 }
 
@@ -153,6 +146,8 @@ struct Scratch {
 
 /// Runs one seed of a scenario to its end; what its `[swarm]` table has drawn is drawn first.
 pub fn run(scenario: &Scenario, seed: u64, sabotage: Sabotage, sink: Option<&mut dyn Sink>) -> Report {
+    #[cfg(feature = "planted")]
+    let _planted = sabotage.planted.plant();
     let scenario = swarm::resolve(scenario, seed);
     let mut world = World::new(&scenario, seed, sabotage, sink);
     let caught = crate::panics::caught(|| world.play());
@@ -188,7 +183,6 @@ impl World<'_> {
             return (Outcome::Safety, None);
         }
         self.enter(Phase::Liveness);
-        self.mark_healing();
         self.recover(end + self.scenario.run.liveness.0)
     }
 

@@ -32,22 +32,35 @@ impl World<'_> {
         self.give_up_outside(&core, &mut rng);
         self.heal(&core);
         let mut probed = false;
+        // Until when it has to stay as it is, and how many runs had come alive before.
+        let mut stays: Option<(u64, u64)> = None;
+        let lease = self.scenario.cluster.lease_ttl + self.scenario.cluster.kill_grace;
         loop {
+            let end = stays.map_or(end, |(until, _)| until.max(end));
             let next = (self.now.get() + LOOK_EVERY.0).min(end);
             self.run_until(next);
             if self.failed() {
                 return (Outcome::Safety, None);
             }
-            let unsettled = self.unsettled(&core);
+            let (now, runs) = (self.now.get(), self.checkers.checked().runs);
+            let unsettled = match (self.unsettled(&core), stays) {
+                (None, Some((_, before))) if runs > before => {
+                    Some(format!("{} VMs died and were started again, and nothing was wrong", runs - before))
+                }
+                (unsettled, _) => unsettled,
+            };
             match unsettled {
                 None if !probed => {
                     // Elected and quiet is not enough: it must serve.
                     probed = true;
                     self.probe();
                 }
-                None => return self.conclude(&core),
-                Some(missing) if self.now.get() >= end => return self.give_up(missing, log_end),
-                Some(_) => {}
+                // And what runs must live on, also when the leases it was found with are over.
+                None if stays.is_none() => stays = Some((now + lease.0, runs)),
+                None if stays.is_some_and(|(until, _)| now >= until) => return self.conclude(&core),
+                None => {}
+                Some(missing) if now >= end => return self.give_up(missing, log_end),
+                Some(_) => stays = None,
             }
         }
     }
@@ -160,10 +173,10 @@ impl World<'_> {
             if dead {
                 self.lose_power(outside);
             } else {
-                let others = (0..self.hosts.len()).filter(|host| *host != outside);
-                let pairs: Vec<_> = others.flat_map(|host| [(outside, host), (host, outside)]).collect();
-                pairs.iter().for_each(|(from, to)| self.links.cut(*from, *to));
-                self.tell_pairs(0, &pairs);
+                for host in (0..self.hosts.len()).filter(|host| *host != outside) {
+                    self.links.cut(outside, host);
+                    self.links.cut(host, outside);
+                }
             }
             self.hosts[outside].presence = Presence::Gone;
         }
@@ -172,7 +185,6 @@ impl World<'_> {
     fn heal(&mut self, core: &[usize]) {
         self.end_faults();
         self.links.heal();
-        self.sites.silence();
         self.operator.settle_down();
         self.refresh_askable();
         self.workload.stop();

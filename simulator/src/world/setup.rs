@@ -15,29 +15,18 @@ use super::event::Heap;
 use super::host::{Host, NEVER, Presence};
 use super::report::Counts;
 use super::{Members, Phase, Scratch, World, faults, operator, streams};
-use crate::buggify::Sites;
 use crate::checkers::Checkers;
 use crate::clock::{SimClock, draw_rate};
 use crate::disk::{Engine, SimDisk};
 use crate::hypervisor::{HostHypervisor, HypervisorFaults};
 use crate::net::Links;
+use crate::sabotage::{Lie, Sabotage};
 use crate::scenario::{Chance, Scenario, Storage};
 use crate::trace::{Kind, Sink, Trace};
 use crate::workload::{Mix, Patience, Workload, WorkloadConfig};
 
-/// What is made to lie, to prove that the checkers notice. Nothing by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sabotage {
-    /// Disks say that a sync succeeded and keep nothing.
-    pub disks_lie: bool,
-    /// Disks hand out what has rotted as it is.
-    pub checksums_ignored: bool,
-    /// Hypervisors let VMs live past their deadlines.
-    pub deadlines_ignored: bool,
-    /// A bug planted in node code.
-    #[cfg(feature = "planted")]
-    pub planted: blixard_node::planted::Planted,
-}
+/// The drift of clocks that break their word.
+const PAST_ANY_BOUND_PPM: u64 = 500_000;
 
 impl<'s> World<'s> {
     pub(super) fn new(
@@ -63,7 +52,6 @@ impl<'s> World<'s> {
             homes: vec![None],
             cluster: ClusterId(Rng::new(seed, streams::CLUSTER).u64() | 1),
             links: Links::new(hosts, scenario.network.clone(), |link| Rng::new(seed, streams::LINKS | link)),
-            sites: Sites::new(scenario.buggify.clone(), seed, streams::BUGGIFY),
             trace: Trace::new(sink),
             checkers: Checkers::new(settings.kill_grace),
             workload: Workload::new(workload_config(scenario), seed, warm, &scenario.operations),
@@ -80,7 +68,6 @@ impl<'s> World<'s> {
             decided: 0,
             failure: None,
             running: None,
-            last_runs: super::marks::LastRuns::default(),
             scratch: Scratch::default(),
             now,
         };
@@ -94,12 +81,11 @@ impl<'s> World<'s> {
         let cluster = &self.scenario.cluster;
         let uptime = Duration(self.clock_rng.below(self.scenario.clock.offset_max.0 + 1) + 1_000_000_000);
         let clock = SimClock::new(Rc::clone(&self.now), uptime);
-        clock.set_rate(draw_rate(self.scenario.clock.drift_ppm, &mut self.clock_rng));
+        clock.set_rate(draw_rate(self.drift_ppm(), &mut self.clock_rng));
         let spare = number as u64 >= cluster.voters + cluster.workers;
         let presence = if spare { Presence::Spare } else { Presence::In };
         let node = self.new_node(number);
         let disk = SimDisk::new(self.engine(), format!("host-{}", number + 1));
-        clock.set_sites(self.sites.clone(), number);
         let hypervisor = self.new_hypervisor(number, node, &clock);
         let rngs = [streams::NODES, streams::DISKS, streams::PROCESSES]
             .map(|stream| Rng::new(self.seed, stream + number as u64));
@@ -117,15 +103,13 @@ impl<'s> World<'s> {
 
     pub(super) fn new_hypervisor(&self, host: usize, node: NodeId, clock: &SimClock) -> HostHypervisor {
         let stream = |first: u64| Rng::new(self.seed, first + host as u64 + 0x10_0000 * node.0);
-        let hypervisor = HostHypervisor::new(
+        HostHypervisor::new(
             node,
             Rc::new(clock.clone()),
             hypervisor_faults(&self.scenario, self.sabotage),
             self.scenario.cluster.kill_grace,
             [stream(streams::HYPERVISORS), stream(streams::HYPERVISORS_ODD)],
-        );
-        hypervisor.set_sites(self.sites.clone(), host);
-        hypervisor
+        )
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -133,6 +117,11 @@ impl<'s> World<'s> {
             Storage::Modelled => Engine::Modelled,
             Storage::Redb => Engine::Redb,
         }
+    }
+
+    /// How far two clocks' rates differ at most.
+    pub(super) fn drift_ppm(&self) -> u64 {
+        if self.sabotage.lie == Lie::Clocks { PAST_ANY_BOUND_PPM } else { self.scenario.clock.drift_ppm }
     }
 
     fn capacity(&self) -> Resources {
@@ -152,10 +141,11 @@ impl<'s> World<'s> {
             Ok(disk) => self.hosts[0].disk = disk,
             Err(error) => return self.fail("bootstrap", error.to_string()),
         }
-        if self.sabotage.disks_lie {
-            self.hosts.iter().for_each(|host| host.disk.lie(true));
+        for host in &self.hosts {
+            host.disk.lie(self.sabotage.lie == Lie::Syncs);
+            host.disk.tear(self.sabotage.lie == Lie::Batches);
         }
-        if self.sabotage.checksums_ignored {
+        if self.sabotage.lie == Lie::Checksums {
             self.hosts.iter().for_each(|host| host.disk.ignore_checksums());
         }
         for host in 0..self.hosts.len() {
@@ -200,8 +190,6 @@ impl<'s> World<'s> {
                 forwards_max: cluster.forwards_max as usize,
                 forward_timeout: cluster.forward_timeout,
             },
-            #[cfg(feature = "planted")]
-            planted: self.sabotage.planted,
         }
     }
 
@@ -307,7 +295,7 @@ fn hypervisor_faults(scenario: &Scenario, sabotage: Sabotage) -> HypervisorFault
         purge_fails: section.purge_fails,
         builds: section.builds,
         builds_differ: section.builds_differ,
-        ignores_deadlines: sabotage.deadlines_ignored,
+        lie: sabotage.lie,
     }
 }
 

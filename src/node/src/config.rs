@@ -17,24 +17,13 @@ pub struct NodeConfig {
     pub raft: RaftConfig,
     /// Bounds of queues.
     pub limits: Limits,
-    /// Bugs planted for proving that the simulator finds them.
-    #[cfg(feature = "planted")]
-    pub planted: crate::planted::Planted,
 }
 
 impl NodeConfig {
-    /// The node `id` on `host` with the usual timing and bounds, and without any planted bug.
+    /// The node `id` on `host` with the usual timing and bounds.
     #[must_use]
     pub fn new(id: NodeId, host: HostSpec, peers: Vec<(NodeId, String)>) -> Self {
-        Self {
-            id,
-            host,
-            peers,
-            raft: RaftConfig::default(),
-            limits: Limits::default(),
-            #[cfg(feature = "planted")]
-            planted: crate::planted::Planted::default(),
-        }
+        Self { id, host, peers, raft: RaftConfig::default(), limits: Limits::default() }
     }
 }
 
@@ -132,6 +121,8 @@ impl Settings {
     /// `ttl × (1 + drift) + kill_grace`. A VM runs twice if this is shorter than the truth.
     #[must_use]
     pub fn give_up_after(&self) -> Duration {
-        self.lease_ttl.stretched(self.clock_drift_ppm) + self.kill_grace.stretched(self.clock_drift_ppm)
+        let drift_ppm = if planted!(DriftLeftOut) { 0 } else { self.clock_drift_ppm };
+        let kill_grace = if planted!(KillGraceLeftOut) { Duration::ZERO } else { self.kill_grace };
+        self.lease_ttl.stretched(drift_ppm) + kill_grace.stretched(drift_ppm)
     }
 }

@@ -78,10 +78,4 @@ impl Context<'_> {
             self.hit(probe);
         }
     }
-
-    /// Whether a bug is planted. Always false in a shipped binary.
-    #[cfg(feature = "planted")]
-    pub(crate) fn planted(&self, bug: crate::planted::Planted) -> bool {
-        self.me.config.planted == bug
-    }
 }

@@ -4,6 +4,9 @@
 //! iterates a hashed collection. A node learns the time from each step and draws chance from its own seed, so the
 //! same inputs give the same effects on every machine.
 
+#[macro_use]
+pub mod planted;
+
 mod agent;
 pub mod codec;
 pub mod command;
@@ -19,8 +22,6 @@ mod join;
 pub mod message;
 pub mod node;
 mod open;
-#[cfg(feature = "planted")]
-pub mod planted;
 pub mod probes;
 pub mod request;
 pub mod rng;

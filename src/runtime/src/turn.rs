@@ -16,7 +16,7 @@ use blixard_node::ids::Ticket;
 use blixard_node::input::Input;
 use blixard_node::request::Reply;
 use blixard_node::time::Time;
-use blixard_node::{Node, OpenError};
+use blixard_node::{Node, OpenError, planted};
 
 use crate::backend::{Clock, Disk, DiskError, Hypervisor, Network};
 
@@ -156,8 +156,7 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Runtime<C, N, D, H> {
             for (to, message) in self.effects.early_sends.drain(..) {
                 self.network.send(to, message);
             }
-            #[cfg(feature = "planted")]
-            if self.node.planted(blixard_node::planted::Planted::ReleasedBeforeCommit) {
+            if planted!(ReleasedBeforeCommit) {
                 self.release();
             }
             if !self.effects.writes.is_empty() {

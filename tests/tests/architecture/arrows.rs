@@ -8,12 +8,13 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::root;
 
 /// Each crate of the workspace with those of the workspace it may depend on, in whatever way.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("blixard-node", &[]),
     ("blixard-runtime", &["blixard-node"]),
     ("blixard-proto", &["blixard-node"]),
     ("blixard-sim", &["blixard-node", "blixard-runtime"]),
     ("blixard", &["blixard-node", "blixard-runtime", "blixard-proto"]),
+    ("xtask", &["blixard-sim"]),
     ("blixard-tests", &["blixard", "blixard-node", "blixard-proto", "blixard-runtime", "blixard-sim"]),
 ];
 
@@ -125,6 +126,27 @@ fn the_pure_crates_reach_no_async_runtime_and_no_transport() {
     // The look is a real one: the daemon does reach them.
     let daemon = graph.forbidden_below("blixard").join("\n");
     assert!(daemon.contains("-> tonic") && daemon.contains("-> tokio"), "{daemon}");
+}
+
+#[test]
+fn nobody_is_built_with_bugs_unless_asked_to() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(vec!["--locked".to_owned()])
+        .exec()
+        .expect("cargo metadata describes the workspace");
+    let resolve = metadata.resolve.as_ref().expect("cargo metadata resolves dependencies");
+    let with_bugs = |node: &&cargo_metadata::Node| node.features.iter().any(|feature| **feature == "planted");
+    let found: Vec<_> = resolve.nodes.iter().filter(with_bugs).map(|node| node.id.to_string()).collect();
+    assert_eq!(found, [""; 0]);
+    // The daemon has no way to ask for it.
+    let daemon =
+        metadata.packages.iter().find(|package| package.name.as_str() == "blixard").expect("it is a member");
+    assert!(!daemon.features.contains_key("planted"));
+    let asks = |dependency: &&cargo_metadata::Dependency| {
+        dependency.features.iter().any(|feature| feature == "planted")
+    };
+    assert_eq!(daemon.dependencies.iter().find(asks).map(|dependency| &dependency.name), None);
 }
 
 fn made_up(edges: &[(&str, &str, bool)]) -> Graph {

@@ -18,6 +18,7 @@ mod history;
 mod linux;
 mod lives;
 mod network;
+mod planted;
 mod processes;
 mod refusals;
 mod rounds;

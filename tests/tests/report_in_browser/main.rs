@@ -10,7 +10,7 @@ use blixard_sim::report::{self, ExplanationLine, Header};
 use blixard_sim::scenario::{self, Scenario};
 use blixard_sim::subject::{Blixard, Subject as _};
 use blixard_sim::trace::Entry;
-use blixard_sim::world::{Report, Sabotage};
+use blixard_sim::world::{Lie, Report, Sabotage};
 use browser::Browser;
 
 /// As many events as must open in time.
@@ -49,7 +49,7 @@ fn scenario(name: &str) -> Scenario {
 fn violated() -> &'static Page {
     static PAGE: OnceLock<Page> = OnceLock::new();
     PAGE.get_or_init(|| {
-        let subject = Blixard(Sabotage { deadlines_ignored: true, ..Sabotage::default() });
+        let subject = Blixard(Sabotage { lie: Lie::Deadlines, ..Sabotage::default() });
         let scenario = scenario("leases");
         let found = (0..50).find_map(|seed| {
             let mut entries: Vec<Entry> = Vec::new();

@@ -16,8 +16,8 @@ use blixard_node::spec::Resources;
 use blixard_node::time::{Duration, Time};
 
 use super::{Fact, HostClock, HypervisorFaults, Truth};
-use crate::buggify::Sites;
-use crate::scenario::{Chance, Site, Spread};
+use crate::sabotage::Lie;
+use crate::scenario::{Chance, Spread};
 use building::Building;
 use ends::{End, Ends, not_running};
 
@@ -40,7 +40,6 @@ pub struct SimHypervisor {
     suspended: bool,
     deadline_highest: Time,
     truth: Vec<Truth>,
-    sites: Option<(Sites, usize)>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -163,7 +162,6 @@ impl SimHypervisor {
             suspended: false,
             deadline_highest: Time(0),
             truth: Vec::new(),
-            sites: None,
             counts: BTreeMap::new(),
         }
     }
@@ -193,14 +191,6 @@ impl SimHypervisor {
     }
 
     // What the world does to the host.
-
-    pub(super) fn set_sites(&mut self, sites: Sites, host: usize) {
-        self.sites = Some((sites, host));
-    }
-
-    fn site_fires(&self, site: Site) -> bool {
-        self.sites.as_ref().is_some_and(|(sites, host)| sites.fires(site, *host))
-    }
 
     pub(super) fn attach(&mut self) -> u64 {
         self.process += 1;
@@ -271,7 +261,7 @@ impl SimHypervisor {
         }
         self.suspended = false;
         let local = self.clock.local_at(now);
-        if !self.faults.ignores_deadlines {
+        if self.faults.lie != Lie::Deadlines {
             let over: Vec<VmId> =
                 self.runs.iter().filter(|(_, slot)| slot.deadline <= local).map(|(vm, _)| *vm).collect();
             for vm in over {
@@ -340,9 +330,13 @@ impl SimHypervisor {
             let what = "ask its guest to power off".into();
             return self.answer(now, call, Err(HypervisorError::Unsupported { what }));
         }
-        slot.stops.push(call);
         slot.state = RunState::Stopping;
         let (token, deaf) = (slot.token, slot.deaf);
+        if self.faults.lie == Lie::Stops {
+            self.answer(now, call, Ok(Done::Stopped));
+        } else {
+            slot.stops.push(call);
+        }
         let takes = match grace {
             None => self.faults.kill.draw(&mut self.rng),
             Some(grace) => {
@@ -400,10 +394,8 @@ impl SimHypervisor {
                 }
                 Due::List(call) => {
                     let mut views = self.views();
-                    if let Some((sites, host)) = &self.sites
-                        && sites.fires(Site::HypervisorListShuffled, *host)
-                    {
-                        sites.shuffle(Site::HypervisorListShuffled, *host, &mut views);
+                    if self.faults.lie == Lie::Lists {
+                        views.retain(|_| self.odd.ratio(7, 8));
                     }
                     self.answer(now, call, Ok(Done::Listed(views)));
                 }
@@ -423,9 +415,6 @@ impl SimHypervisor {
                 Due::Exited { process, end } => {
                     if self.hears(process) {
                         let event = VmEvent::Exited { exit: end.exit, reason: end.words.into() };
-                        if self.site_fires(Site::HypervisorExitTwice) {
-                            out.push(Input::HypervisorEvent { run: end.run, event: event.clone() });
-                        }
                         out.push(Input::HypervisorEvent { run: end.run, event });
                     }
                 }
@@ -449,14 +438,17 @@ impl SimHypervisor {
         if !slot.alive {
             return self.end_run(now, vm, Cause::Deadline);
         }
-        if self.faults.ignores_deadlines {
+        if self.faults.lie == Lie::Deadlines {
             return self.count("hypervisor.deadline_ignored");
         }
         let latest = self.clock.true_at(slot.deadline + self.kill_grace);
         let token = slot.token;
+        if self.faults.lie == Lie::KillGrace {
+            let at = latest + Duration::from_millis(1);
+            return self.schedule(at, Due::Dies { vm, token, cause: Cause::Deadline });
+        }
         let at = now + self.faults.kill.draw(&mut self.rng);
-        let last = self.site_fires(Site::HypervisorKillLast);
-        let at = if at < latest && !last { at } else { latest.max(now) };
+        let at = if at < latest { at } else { latest.max(now) };
         self.schedule(at, Due::Dies { vm, token, cause: Cause::Deadline });
     }
 

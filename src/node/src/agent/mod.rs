@@ -17,7 +17,7 @@ use crate::message::{Assignment, Body, Heartbeat, HeartbeatAck, Nonce};
 use crate::probes::Probe;
 use crate::stored::AgentRecord;
 use crate::time::{Duration, Time};
-use vm::{Local, Op, Stand};
+use vm::{Local, Op};
 
 /// Heartbeats an acknowledgement is waited for, at most.
 const OUTSTANDING_MAX: usize = 32;
@@ -160,9 +160,6 @@ impl Agent {
     /// The lease is over: everything dies, and nothing starts before a new set has come.
     fn expire(&mut self, ctx: &mut Context<'_>) {
         ctx.hit(Probe::LeaseExpired);
-        let stands = |matches: fn(&Stand) -> bool| self.vms.values().any(|local| matches(&local.stand));
-        ctx.hit_if(stands(|stand| matches!(stand, Stand::Running(_))), Probe::ExpiredWithRuns);
-        ctx.hit_if(stands(|stand| matches!(stand, Stand::Starting(..))), Probe::ExpiredDuringStart);
         ctx.event(Event::LeaseExpired);
         self.lease_end = None;
         self.has_set = false;
@@ -202,19 +199,18 @@ impl Agent {
         self.heartbeat_sent = Some(now);
         self.nudged = false;
         if self.leader.is_none() || now.since(self.heard) > SILENCE_MAX {
-            ctx.hit_if(self.leader.is_some(), Probe::LookedElsewhere);
             self.look_elsewhere(ctx.id(), now);
         }
-        ctx.hit_if(self.redirects > REDIRECTS_MAX, Probe::SentInCircles);
         let Some(to) = self.leader else { return };
         self.sequence += 1;
         if self.outstanding.len() >= OUTSTANDING_MAX {
             self.outstanding.pop_front();
         }
-        self.outstanding.push_back((self.sequence, now));
+        let sent = if planted!(LeaseOnWallClock) { Time(ctx.now.wall.0 * 1_000_000) } else { now };
+        self.outstanding.push_back((self.sequence, sent));
         let beat = Heartbeat {
             nonce: Nonce { process: ctx.me.process, sequence: self.sequence },
-            sent: now,
+            sent,
             set_revision: if self.has_set { self.record.set_revision } else { Revision(0) },
             answered: self.acknowledged,
             reports: self.reports(),
@@ -226,7 +222,7 @@ impl Agent {
     /// What there is to say of each VM. Nothing before the hypervisor's first list: an earlier process may have left a run alive,
     /// and a VM called stopped too early would be started elsewhere while it lives here.
     fn reports(&self) -> Vec<VmReport> {
-        if !self.listed {
+        if !self.listed && !planted!(ReportsBeforeList) {
             return Vec::new();
         }
         self.vms.values().filter_map(Local::report).collect()
@@ -285,12 +281,11 @@ impl Agent {
         self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
         self.redirects = 0;
         if ack.ttl == Duration::ZERO {
-            ctx.hit(Probe::AskedWhetherHeard);
             // The leader waits to hear that it is heard.
             self.urgent = true;
             return;
         }
-        let lease_end = ack.sent + ack.ttl;
+        let lease_end = if planted!(LeaseFromReceipt) { now + ack.ttl } else { ack.sent + ack.ttl };
         if lease_end <= now {
             ctx.hit(Probe::AckTooLate);
             return;
@@ -305,7 +300,7 @@ impl Agent {
         self.learn_members(ack.members, ctx);
         match ack.set {
             Some(set) => self.take_set(ack.revision, set, ctx),
-            None if !self.has_set => return ctx.hit(Probe::AckWithoutSet),
+            None if !self.has_set => return,
             None => {}
         }
         self.lease_end = Some(self.lease_end.map_or(lease_end, |end| end.max(lease_end)));
@@ -314,13 +309,12 @@ impl Agent {
 
     /// Only an answer to a heartbeat of this process that is still waited for counts, and none that an earlier answer overtook.
     fn is_current(&mut self, ack: &HeartbeatAck, ctx: &mut Context<'_>) -> bool {
-        #[cfg(feature = "planted")]
-        if ctx.planted(crate::planted::Planted::StaleSetAccepted) {
+        if planted!(StaleSetAccepted) {
             return true;
         }
         if ack.nonce.process != ctx.me.process {
             ctx.hit(Probe::AckForAnotherProcess);
-            return false;
+            return planted!(EarlierProcessAnswered);
         }
         let sent = (ack.nonce.sequence, ack.sent);
         if ack.nonce.sequence <= self.acknowledged || !self.outstanding.contains(&sent) {
@@ -334,15 +328,11 @@ impl Agent {
     /// A set from an older state than the one at work must not start what has since moved elsewhere.
     fn is_newest(&self, ack: &HeartbeatAck, ctx: &mut Context<'_>) -> bool {
         let (at, got) = (self.record.set_revision, ack.revision);
-        #[cfg(feature = "planted")]
-        if ctx.planted(crate::planted::Planted::StaleSetAccepted) {
-            return true;
-        }
         if got < at {
             ctx.hit(Probe::StaleSetRefused);
             ctx.event(Event::StaleSetRefused { at, got });
         }
-        got >= at
+        got >= at || planted!(StaleSetAccepted)
     }
 
     fn take_set(&mut self, revision: Revision, set: Vec<Assignment>, ctx: &mut Context<'_>) {
@@ -350,17 +340,12 @@ impl Agent {
             self.record.set_revision = revision;
             ctx.out.writes.agent = Some(self.record.clone());
         }
-        ctx.hit_if(self.expired, Probe::LeaseRegained);
         self.has_set = true;
         self.expired = false;
         let mut left: BTreeMap<VmId, Assignment> = set.into_iter().map(|one| (one.run.vm, one)).collect();
         for (vm, local) in &mut self.vms {
             match left.remove(vm) {
-                Some(assignment) => {
-                    let stops = |run| matches!(local.stand, Stand::Stopping(old, _) if old != run);
-                    ctx.hit_if(stops(assignment.run), Probe::AssignedDuringStop);
-                    local.assign(assignment, ctx.now.boot);
-                }
+                Some(assignment) => local.assign(assignment, ctx.now.boot),
                 None => local.unassign(),
             }
         }
@@ -373,7 +358,7 @@ impl Agent {
 
     /// Hands the lease down: the hypervisor moves the deadlines of what is assigned here, and of nothing else.
     fn extend(&mut self, ctx: &mut Context<'_>) {
-        let Some(deadline) = self.lease_end else { return };
+        let Some(deadline) = self.lease_end.filter(|_| !planted!(LeaseNotHandedDown)) else { return };
         let runs: Vec<Run> = self.vms.values().filter_map(Local::run_to_extend).collect();
         if !runs.is_empty() {
             self.submit(Op::Extend, HypervisorRequest::Extend { runs, deadline }, ctx);

@@ -120,7 +120,6 @@ impl Agent {
             }
             Decision::Purge => {
                 let Some(assigned) = local.assignment() else { return };
-                ctx.hit_if(matches!(local.stand, Stand::Purging(_)), Probe::PurgeRepeated);
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
                 (Op::Purge(run), HypervisorRequest::Purge { run, name, spec })
             }
@@ -129,8 +128,6 @@ impl Agent {
                     ctx.hit(Probe::OrphanKilled);
                 } else if local.run().is_some() {
                     ctx.hit(Probe::UnassignedKilled);
-                } else {
-                    ctx.hit(Probe::UnconfirmedKilled);
                 }
                 (Op::Stop(run), HypervisorRequest::Kill { run })
             }
@@ -155,7 +152,6 @@ impl Agent {
                 let (Some(assigned), Some(deadline)) = (local.assignment(), self.lease_end) else { return };
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
                 let artifact = assigned.artifact.clone();
-                ctx.hit_if(matches!(local.stand, Stand::Preparing(_)), Probe::PrepareRepeated);
                 if matches!(decision, Decision::Prepare) {
                     (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec, artifact })
                 } else {
@@ -234,8 +230,7 @@ impl Agent {
                 local.artifact = artifact;
                 local.stands(Stand::Idle, now);
             }
-            #[cfg(feature = "planted")]
-            Ok(Done::Prepared { .. }) if ctx.planted(crate::planted::Planted::ArtifactIgnored) => {
+            Ok(Done::Prepared { .. }) if planted!(ArtifactIgnored) => {
                 local.prepared = true;
                 local.artifact = pinned;
                 local.stands(Stand::Idle, now);
@@ -269,8 +264,11 @@ impl Agent {
                 local.stands(Stand::Idle, now);
                 local.retry_at = Some(now + ASK_AGAIN);
             }
+            Err(HypervisorError::Uncertain { .. }) if planted!(UncertainStartFailed) => {
+                local.confirmed_dead(run, now);
+                local.failed("it cannot be started".into(), now);
+            }
             Err(HypervisorError::Uncertain { .. }) => {
-                ctx.hit(Probe::StartUncertain);
                 local.stands(Stand::Unknown(run), now);
                 self.list_at = now;
             }
@@ -290,8 +288,7 @@ impl Agent {
         match result {
             Ok(_) => {
                 local.confirmed_dead(run, now);
-                #[cfg(feature = "planted")]
-                if ctx.planted(crate::planted::Planted::PurgedWhenStopped)
+                if planted!(PurgedWhenStopped)
                     && let Some(assigned) = local.assignment()
                 {
                     let (name, spec) = (assigned.name.clone(), assigned.spec.clone());
@@ -304,13 +301,15 @@ impl Agent {
                     ctx.hit(Probe::StartDuringStop);
                 }
             }
+            Err(HypervisorError::Unsupported { .. }) if planted!(UnsupportedStopBelieved) => {
+                local.confirmed_dead(run, now);
+            }
             Err(HypervisorError::Unsupported { .. }) => {
                 ctx.hit(Probe::StopUnsupported);
                 local.unaskable = Some(run);
                 local.stands(Stand::Running(run), now);
             }
             Err(_) => {
-                ctx.hit(Probe::StopUncertain);
                 local.stands(Stand::Unknown(run), now);
                 self.list_at = self.list_at.min(now + ASK_AGAIN);
             }
@@ -331,7 +330,6 @@ impl Agent {
                 local.stands(Stand::Idle, now);
             }
             Err(HypervisorError::AlreadyRunning { epoch }) => {
-                ctx.hit(Probe::PurgeOfRunning);
                 let run = Run { vm: run.vm, epoch };
                 local.unconfirmed = Some(run);
                 local.stands(Stand::Running(run), now);
@@ -348,12 +346,13 @@ impl Agent {
         let VmEvent::Exited { exit, reason } = event;
         let now = ctx.now.boot;
         if !self.vms.contains_key(&run.vm) && !self.has_set {
-            ctx.hit(Probe::EndUnheard);
             return self.ended_before_its_time(run, *exit, reason, now);
         }
-        let Some(local) = self.vms.get_mut(&run.vm).filter(|local| local.run() == Some(run)) else {
-            return ctx.hit(Probe::EndOfAnotherRun);
-        };
+        let is_meant = |local: &&mut Local| local.run() == Some(run) || planted!(OldExitBelieved);
+        let Some(local) = self.vms.get_mut(&run.vm).filter(is_meant) else { return };
+        if planted!(OldExitBelieved) {
+            local.unconfirmed = None;
+        }
         match local.stand {
             Stand::Stopping(..) | Stand::Idle | Stand::Preparing(_) | Stand::Purging(_) => {}
             Stand::Starting(..) | Stand::Running(_) | Stand::Unknown(_) => {
@@ -385,8 +384,8 @@ impl Agent {
         for view in views {
             by_vm.entry(view.run.vm).or_default().push(view);
         }
-        let known: Vec<_> =
-            self.vms.iter().filter(|(_, local)| local.newest_op < asked).map(|(vm, _)| *vm).collect();
+        let is_told = |local: &Local| local.newest_op < asked || planted!(OldListBelieved);
+        let known: Vec<_> = self.vms.iter().filter(|(_, local)| is_told(local)).map(|(vm, _)| *vm).collect();
         for vm in known {
             match by_vm.remove(&vm) {
                 Some(views) => self.seen(vm, &views, ctx),
@@ -413,6 +412,7 @@ impl Agent {
         let wished = local.run().or(local.assignment().map(|assigned| assigned.run));
         let view = views.iter().find(|view| Some(view.run) == wished).unwrap_or(&views[0]);
         let overdue = match local.stand {
+            Stand::Idle if planted!(OrphanIgnored) => false,
             Stand::Idle | Stand::Unknown(_) | Stand::Preparing(_) | Stand::Purging(_) => true,
             Stand::Running(run) => run != view.run,
             Stand::Starting(..) => view.state == RunState::Running,
@@ -421,7 +421,6 @@ impl Agent {
         if !overdue {
             return;
         }
-        ctx.hit_if(matches!(local.stand, Stand::Stopping(..)), Probe::StopRepeated);
         if matches!(local.stand, Stand::Starting(..) | Stand::Stopping(..)) {
             ctx.hit(Probe::CompletionLost);
         }

@@ -175,11 +175,12 @@ impl Local {
     /// nothing here.
     pub(super) fn report(&self) -> Option<VmReport> {
         let assigned = self.assigned.as_ref()?;
-        let confirmed = self.unconfirmed.is_none() && !self.is_to_purge();
+        let confirmed = self.unconfirmed.is_none() && (!self.is_to_purge() || planted!(StoppedBeforePurged));
         let phase = match (self.stand, assigned.wanted) {
             (Stand::Idle | Stand::Preparing(_) | Stand::Purging(_), Wanted::Stopped) if confirmed => {
                 Phase::Stopped
             }
+            (Stand::Stopping(..), Wanted::Stopped) if planted!(StopNotAwaited) => Phase::Stopped,
             (Stand::Idle | Stand::Purging(_), Wanted::Stopped) => Phase::Stopping,
             (Stand::Idle, Wanted::Running) if self.exited => Phase::Exited,
             (Stand::Idle, Wanted::Running) if self.failures > 0 => Phase::Failed,

@@ -144,11 +144,28 @@ impl Consensus {
     }
 
     /// Takes a peer's message, or says why it makes no sense.
-    pub(crate) fn step(&mut self, from: NodeId, message: eraftpb::Message) -> Result<(), &'static str> {
+    pub(crate) fn step(&mut self, from: NodeId, mut message: eraftpb::Message) -> Result<(), &'static str> {
         self.validate(from, &message)?;
+        if planted!(VotesTwice) && message.msg_type == MessageType::MsgRequestVote {
+            self.raw.raft.vote = 0;
+        }
+        if planted!(VotesForAShorterLog)
+            && matches!(message.msg_type, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
+        {
+            (message.index, message.log_term) = (u64::MAX, u64::MAX);
+        }
         // raft-rs returns errors for messages it has no use for any more; the sender will notice by itself.
         let _ = self.raw.step(message);
         self.pin();
+        let raft = &mut self.raw.raft;
+        if planted!(FollowerCommitsAll) && raft.state == StateRole::Follower {
+            let last = raft.raft_log.last_index();
+            raft.raft_log.commit_to(last);
+        }
+        if planted!(OldTermCounted) && raft.state == StateRole::Leader {
+            let copied = raft.mut_prs().maximal_committed_index().0;
+            raft.raft_log.commit_to(copied);
+        }
         Ok(())
     }
 

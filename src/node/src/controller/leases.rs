@@ -86,8 +86,9 @@ impl Leases {
 
     /// Makes sure that every host has an entry that counts from now.
     pub(crate) fn adopt_hosts(&mut self, state: &State, now: Time) {
+        let since = if planted!(NewLeaderDoesNotWait) { Time(0) } else { now };
         for node in state.hosts.keys() {
-            self.lease(*node, now);
+            self.lease(*node, since);
         }
     }
 
@@ -181,13 +182,11 @@ impl Leases {
     ) {
         let version = self.members_version;
         let Some(lease) = self.hosts.get_mut(&node) else { return };
-        if lease.condemned {
+        if lease.condemned && !planted!(CondemnedGranted) {
             ctx.hit(Probe::CondemnedHeartbeat);
             return;
         }
-        let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else {
-            return ctx.hit(Probe::GrantOvertaken);
-        };
+        let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else { return };
         let deaf =
             lease.unheard.is_some_and(|(_, since)| ctx.now.boot.since(since) > state.settings.lease_ttl);
         lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
@@ -196,7 +195,9 @@ impl Leases {
             ctx.hit(Probe::DeafHost);
             return ask_whether_heard(node, &beat, ctx);
         }
-        lease.granted = lease.granted.max(beat.received);
+        if !planted!(GrantForgotten) {
+            lease.granted = lease.granted.max(beat.received);
+        }
         let tell = lease.told_members != version || beat.nonce.sequence.is_multiple_of(MEMBERS_EVERY);
         lease.told_members = version;
         let ack = HeartbeatAck {
@@ -215,7 +216,6 @@ impl Leases {
         let Some(lease) = self.hosts.get_mut(&node) else { return false };
         if let Some(beat) = lease.pending.take().filter(|_| !lease.hears) {
             lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
-            ctx.hit(Probe::LostHostAsked);
             ask_whether_heard(node, &beat, ctx);
         }
         lease.hears

@@ -81,6 +81,11 @@ impl Log {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index)
     }
 
+    #[cfg(feature = "planted")]
+    pub(crate) fn snapshot_data(&self) -> Option<&[u8]> {
+        self.snapshot.as_ref().map(|snapshot| &snapshot.data[..])
+    }
+
     pub(crate) fn membership(&self) -> &Membership {
         &self.membership
     }

@@ -110,16 +110,10 @@ impl Office {
             ctx.answer(asker, Err(RequestError::NoLeader));
         }
         for proposal in self.proposals {
-            match proposal.purpose {
-                Purpose::Client { asker, .. } => {
-                    ctx.hit(Probe::DeposedWithProposals);
-                    let reason = "the leader lost its office before the request was committed".into();
-                    ctx.answer(asker, Err(RequestError::Unknown { reason }));
-                }
-                Purpose::Lose { .. } => ctx.hit(Probe::DeposedWhileGivingUp),
-                Purpose::Regain { .. } => ctx.hit(Probe::DeposedWhileRegaining),
-                Purpose::Assign => ctx.hit(Probe::DeposedWhileAssigning),
-                Purpose::Join { .. } | Purpose::Drop { .. } | Purpose::Report { .. } => {}
+            if let Purpose::Client { asker, .. } = proposal.purpose {
+                ctx.hit(Probe::DeposedWithProposals);
+                let reason = "the leader lost its office before the request was committed".into();
+                ctx.answer(asker, Err(RequestError::Unknown { reason }));
             }
         }
         let under_way = self.reads.under_way.into_iter().flat_map(|round| round.reads);

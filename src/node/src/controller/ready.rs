@@ -5,13 +5,12 @@
 //!
 //! [`Effects`]: crate::effects::Effects
 
-use raft::eraftpb::{self, EntryType, MessageType};
+use raft::eraftpb::{self, ConfChangeTransition, ConfChangeV2, EntryType, MessageType};
 
 use super::Controller;
 use super::log::{from_conf_state, from_raft, snapshot_from_raft};
 use super::office::Office;
 use crate::codec;
-use crate::command::Action;
 use crate::context::Context;
 use crate::effects::Event;
 use crate::ids::{NodeId, Revision};
@@ -72,14 +71,12 @@ impl Controller {
     }
 
     fn append(&mut self, entries: &[eraftpb::Entry], ctx: &mut Context<'_>) {
-        let log = self.consensus.log();
-        let replaced = entries.first().map_or(u64::MAX, |first| first.index)..=log.last();
-        let mut replaced = replaced.filter_map(|index| log.entry(index));
-        ctx.hit_if(replaced.any(|entry| entry.entry_type != EntryType::EntryNormal), Probe::ChangeTruncated);
+        let last = self.consensus.log().last();
         if self.consensus.raw().mut_store().append(entries) {
             ctx.hit(Probe::LogTruncated);
         }
-        ctx.out.writes.append_entries(entries.iter().map(from_raft));
+        let written = |entry: &&eraftpb::Entry| !planted!(ReplacedEntriesKept) || entry.index > last;
+        ctx.out.writes.append_entries(entries.iter().filter(written).map(from_raft));
     }
 
     /// Term and vote must be durable before anything else leaves; a commit index alone need not be written, the next leader tells it
@@ -92,20 +89,19 @@ impl Controller {
             return;
         }
         self.hold_all = true;
-        #[cfg(feature = "planted")]
-        let new = {
-            use crate::planted::Planted;
-            if ctx.planted(Planted::TermNotPersisted) {
-                return;
-            }
-            HardState { vote: if ctx.planted(Planted::VoteNotPersisted) { 0 } else { new.vote }, ..new }
-        };
-        ctx.out.writes.hard_state = Some(new);
+        if planted!(TermNotPersisted) {
+            return;
+        }
+        let vote = if planted!(VoteNotPersisted) { 0 } else { new.vote };
+        ctx.out.writes.hard_state = Some(HardState { vote, ..new });
     }
 
     fn dispatch(&mut self, messages: Vec<eraftpb::Message>, ctx: &mut Context<'_>) {
-        for message in messages {
+        for mut message in messages {
             let to = NodeId(message.to);
+            if planted!(CommitUnclamped) && message.msg_type == MessageType::MsgHeartbeat {
+                message.commit = self.consensus.commit();
+            }
             match message.msg_type {
                 MessageType::MsgSnapshot => self.transfers.begin(message, ctx),
                 MessageType::MsgAppend => {
@@ -152,23 +148,15 @@ impl Controller {
                 Err(error) => panic!("the committed command {revision} is not understood: {error}"),
             };
             let hosts_before = state.hosts.len();
-            let (hash_before, floor_before) = (state.hash(), state.sessions.floor());
             let applied = state.apply(revision, &command);
             answer = applied.answer;
-            ctx.hit_if(state.sessions.floor() > floor_before, Probe::SessionEvicted);
-            mark_command(
-                &command.action,
-                state.hash() != hash_before,
-                entry.term < self.consensus.term(),
-                ctx,
-            );
-            self.directory_changed |=
-                hosts_before != state.hosts.len() || matches!(command.action, Action::AddHost { .. });
+            self.directory_changed |= hosts_before != state.hosts.len()
+                || matches!(command.action, crate::command::Action::AddHost { .. });
             if let Some(office) = &mut self.office {
                 office.untidy = true;
                 self.touched.extend(applied.touched);
                 // Also when an earlier leader took it in: a host that is never heard must be given up like any other.
-                if let Action::AddHost { node, .. } = command.action {
+                if let crate::command::Action::AddHost { node, .. } = command.action {
                     office.leases.lease_from(node, ctx.now.boot);
                 }
             }
@@ -187,13 +175,11 @@ impl Controller {
         let Some(proposal) = office.proposals.pop_front_if(|first| first.index == entry.index) else {
             return;
         };
-        let first = answer.as_ref().and_then(|answer| answer.as_ref().ok());
-        ctx.hit_if(first.is_some_and(|(revision, _)| revision.0 != entry.index), Probe::LoggedTwice);
         self.resolve(proposal.purpose, answer, ctx);
     }
 
     fn apply_membership(&mut self, entry: &eraftpb::Entry, ctx: &mut Context<'_>) {
-        let change = match codec::decode_conf_change(&entry.data) {
+        let mut change = match codec::decode_conf_change(&entry.data) {
             Ok(change) => change,
             Err(error) => {
                 panic!("the committed membership change {} is not understood: {error}", entry.index)
@@ -203,6 +189,14 @@ impl Controller {
             state.revision = Revision(entry.index);
         }
         self.keep_commit(entry.index, ctx);
+        if planted!(JointChangeSkipped) {
+            for one in change.changes.iter().skip(1) {
+                let part = ConfChangeV2 { changes: vec![one.clone()].into(), ..Default::default() };
+                let _ = self.consensus.raw().apply_conf_change(&part);
+            }
+            change.changes.truncate(1);
+            change.transition = ConfChangeTransition::Auto;
+        }
         // A change that no longer fits (another one came between) changes nothing, on every replica alike.
         let Ok(conf) = self.consensus.raw().apply_conf_change(&change) else { return };
         let new = from_conf_state(&conf);
@@ -227,7 +221,6 @@ impl Controller {
         let votes_no_more = new.voters_outgoing.is_empty() && !new.voters.contains(&ctx.id());
         self.consensus.raw().mut_store().set_membership(new);
         if votes_no_more && self.is_leader() {
-            ctx.hit(Probe::CommittedOwnDeparture);
             self.consensus.step_down();
         }
         self.directory_changed = true;
@@ -240,6 +233,9 @@ impl Controller {
     /// A membership change that was acted on must be acted on again after a restart, before any election: a node that knew its
     /// entry but not that it is committed would vote and win by the members of before.
     fn keep_commit(&mut self, index: u64, ctx: &mut Context<'_>) {
+        if planted!(MembersForgotten) {
+            return;
+        }
         self.hold_all = true;
         let known = self.consensus.log().hard_state();
         let written = ctx.out.writes.hard_state.unwrap_or(known);
@@ -254,8 +250,6 @@ impl Controller {
             Err(error) => panic!("the snapshot of index {} is not understood: {error}", snapshot.index),
         };
         ctx.hit(Probe::SnapshotRestored);
-        ctx.hit_if(self.state.is_some(), Probe::SnapshotReplacedState);
-        ctx.hit_if(!snapshot.membership.voters_outgoing.is_empty(), Probe::SnapshotOfJoint);
         ctx.event(Event::Restored { revision: Revision(snapshot.index), state_hash: state.hash() });
         self.applied = snapshot.index;
         self.applied_term = snapshot.term;
@@ -283,10 +277,38 @@ impl Controller {
         }
         let data = codec::encode_state(state);
         let snapshot = Snapshot { index: self.applied, term: self.applied_term, membership, data };
+        #[cfg(feature = "planted")]
+        let snapshot = self.mislabelled(snapshot);
         ctx.hit(Probe::Compacted);
         ctx.event(Event::Compacted { revision: Revision(self.applied) });
         ctx.out.writes.snapshot = Some(snapshot.clone());
+        if planted!(EntriesLostBesideSnapshot) {
+            ctx.out.writes.append.clear();
+        }
         self.consensus.raw().mut_store().compact(snapshot, keep);
+    }
+
+    /// A snapshot whose state is not that of its index.
+    #[cfg(feature = "planted")]
+    fn mislabelled(&self, mut snapshot: Snapshot) -> Snapshot {
+        let log = self.consensus.log();
+        let relabelled = |data: &[u8], index: u64| {
+            let mut state = codec::decode_state(data).ok()?;
+            state.revision = Revision(index);
+            Some(codec::encode_state(&state))
+        };
+        if planted!(SnapshotIndexLow)
+            && let Some(term) = log.term_of(snapshot.index - 1)
+            && let Some(data) = relabelled(&snapshot.data, snapshot.index - 1)
+        {
+            snapshot = Snapshot { index: snapshot.index - 1, term, data, ..snapshot };
+        }
+        if planted!(SnapshotOfBefore)
+            && let Some(data) = log.snapshot_data().and_then(|data| relabelled(data, snapshot.index))
+        {
+            snapshot.data = data;
+        }
+        snapshot
     }
 
     /// Takes up or closes the office when leadership came or went.
@@ -296,9 +318,6 @@ impl Controller {
         if self.office.as_ref().is_some_and(|office| !leads || office.term != term)
             && let Some(office) = self.office.take()
         {
-            let joint = !self.consensus.log().membership().voters_outgoing.is_empty();
-            ctx.hit_if(joint, Probe::DeposedInJoint);
-            ctx.hit_if(self.transfers.is_sending(), Probe::DeposedWithSnapshot);
             office.close(ctx);
             self.transfers.deposed();
             ctx.event(Event::LostLeadership { term });
@@ -310,12 +329,8 @@ impl Controller {
             if let Some(state) = &self.state {
                 office.leases.adopt_hosts(state, ctx.now.boot);
             }
-            // The last entry is its own first one.
-            ctx.hit_if(self.applied + 1 < self.consensus.last_index(), Probe::ElectedWithBacklog);
-            let membership = self.consensus.log().membership();
-            if !membership.voters_outgoing.is_empty() {
+            if !self.consensus.log().membership().voters_outgoing.is_empty() {
                 ctx.hit(Probe::JointLeftByAnother);
-                ctx.hit_if(!membership.voters.contains(&ctx.id()), Probe::ElectedOnTheWayOut);
             }
             self.office = Some(office);
         }
@@ -326,7 +341,6 @@ impl Controller {
         let me = ctx.id();
         let membership = self.consensus.log().membership();
         let alone = |half: &[NodeId]| half.iter().all(|node| *node == me);
-        ctx.hit_if(self.hold_all && !ctx.out.early_sends.is_empty(), Probe::AppendsHeld);
         if std::mem::take(&mut self.hold_all)
             || (alone(&membership.voters) && alone(&membership.voters_outgoing))
         {
@@ -347,18 +361,5 @@ impl Controller {
         {
             ctx.out.directory = Some(state.directory(self.voters()));
         }
-    }
-}
-
-/// Marks what a command met when it was carried out: whether it had an effect, and whether an earlier leader had proposed it.
-fn mark_command(action: &Action, has_effect: bool, is_older: bool, ctx: &mut Context<'_>) {
-    match action {
-        Action::Assign { .. } => ctx.hit_if(!has_effect, Probe::AssignmentOvertaken),
-        Action::Report { .. } => ctx.hit_if(!has_effect, Probe::ReportOvertaken),
-        Action::LoseHost { .. } => {
-            ctx.hit_if(!has_effect, Probe::HostLostTwice);
-            ctx.hit_if(has_effect && is_older, Probe::HostLostByAnother);
-        }
-        _ => {}
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use raft::eraftpb::ConfChangeType;
-
 use super::Controller;
 use super::members::{self, Candidate};
 use super::office::{Proposal, Purpose, Round, TIDY_EVERY};
@@ -47,8 +45,7 @@ impl Controller {
         match request {
             Request::Write { id, write } => self.write(asker, id, Arc::new(write), 0, ctx),
             Request::Read { read, .. } => {
-                #[cfg(feature = "planted")]
-                if ctx.planted(crate::planted::Planted::ReadIndexSkipped) {
+                if planted!(ReadIndexSkipped) {
                     let reply = self.read(&read, ctx);
                     return ctx.answer(asker, reply);
                 }
@@ -69,10 +66,7 @@ impl Controller {
                 ctx.hit(Probe::RetryAnswered);
                 return ctx.answer(asker, reply(answer));
             }
-            Lookup::Refused(error) => {
-                ctx.hit(Probe::RetryRefused);
-                return ctx.answer(asker, Err(error));
-            }
+            Lookup::Refused(error) => return ctx.answer(asker, Err(error)),
         }
         if let Write::CreateVm { spec, .. } | Write::UpdateVm { spec, .. } = &*write
             && let Err(reason) = spec.validate()
@@ -81,6 +75,11 @@ impl Controller {
         }
         let place = self.place(&write);
         let action = Action::Client { id, write: Write::clone(&write), place };
+        if planted!(AnsweredWhenProposed) {
+            let (revision, at) = (Revision(self.consensus.last_index() + 1), ctx.now.wall);
+            let foreseen = state.clone().apply(revision, &Command { at, action: action.clone() });
+            foreseen.answer.into_iter().for_each(|answer| ctx.answer(asker, reply(answer)));
+        }
         if !self.propose(action, Purpose::Client { asker, id, write, tries }, ctx) {
             ctx.hit(Probe::ProposalDropped);
             let what = "the log's pipe of uncommitted commands".into();
@@ -111,10 +110,7 @@ impl Controller {
                 office.proposals.push_back(Proposal { index, purpose });
                 true
             }
-            None => {
-                ctx.hit_if(self.consensus.is_handing_over(), Probe::DroppedInHandOver);
-                false
-            }
+            None => false,
         }
     }
 
@@ -131,7 +127,6 @@ impl Controller {
             Purpose::Drop { node } => {
                 office.dropping = false;
                 office.leases.forget(node);
-                ctx.hit(Probe::HostDropped);
             }
             Purpose::Lose { node } => {
                 office.leases.given_up(node);
@@ -172,7 +167,6 @@ impl Controller {
             Err(RequestError::NoRoom { .. }) => ctx.hit(Probe::NoRoom),
             Err(RequestError::GenerationConflict { .. }) => ctx.hit(Probe::GenerationConflict),
             Err(RequestError::SessionExpired { .. }) => ctx.hit(Probe::SessionExpired),
-            Err(RequestError::HostBusy { .. }) => ctx.hit(Probe::HostBusy),
             _ => {}
         }
         ctx.answer(asker, reply(answer));
@@ -189,9 +183,9 @@ impl Controller {
     /// An agent's heartbeat, here at the leader.
     pub(crate) fn heartbeat(&mut self, from: NodeId, beat: &Heartbeat, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
-        let Some(host) = state.hosts.get(&from) else { return ctx.hit(Probe::HeartbeatOfStranger) };
+        let Some(host) = state.hosts.get(&from) else { return };
         if !office.leases.heard(from, beat, state, ctx.now.boot) {
-            return ctx.hit(Probe::HeartbeatOutOfOrder);
+            return;
         }
         if host.lost {
             if office.leases.hears(from, ctx)
@@ -202,8 +196,7 @@ impl Controller {
             }
             return;
         }
-        #[cfg(feature = "planted")]
-        if ctx.planted(crate::planted::Planted::LeaseWithoutQuorum) {
+        if planted!(LeaseWithoutQuorum) {
             let voters = &self.consensus.log().membership().voters;
             for beat in office.leases.take_pending() {
                 office.leases.grant(beat, state, voters, ctx);
@@ -256,11 +249,10 @@ impl Controller {
         }
         let under_way =
             |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { node } if node == from);
-        if self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
-            return ctx.hit(Probe::JoinRepeated);
+        if !self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
+            let action = Action::AddHost { node: from, incarnation, host: spec };
+            self.propose(action, Purpose::Join { node: from }, ctx);
         }
-        let action = Action::AddHost { node: from, incarnation, host: spec };
-        self.propose(action, Purpose::Join { node: from }, ctx);
     }
 
     fn welcome(&self, node: NodeId, ctx: &mut Context<'_>) {
@@ -295,9 +287,12 @@ impl Controller {
     /// A quorum has confirmed the round `context`, and everything committed before it began is carried out.
     pub(super) fn end_round(&mut self, context: u64, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
-        let Some(round) = office.reads.under_way.take_if(|round| round.context == context) else {
-            return ctx.hit(Probe::ConfirmedTooLate);
+        let Some(mut round) = office.reads.under_way.take_if(|round| round.context == context) else {
+            return;
         };
+        if planted!(LateReadsJoin) {
+            round.reads.append(&mut office.reads.waiting);
+        }
         let voters = &self.consensus.log().membership().voters;
         for beat in round.beats {
             office.leases.grant(beat, state, voters, ctx);
@@ -383,7 +378,7 @@ impl Controller {
         }
         let moves = state.place_unplaced(MOVES_MAX);
         if moves.is_empty() {
-            return ctx.hit(Probe::Unplaceable);
+            return;
         }
         office.assigning = true;
         let leaves =
@@ -436,16 +431,10 @@ impl Controller {
         let membership = self.consensus.log().membership();
         match members::plan(ctx.id(), membership, &candidates, state.settings.voters_max) {
             Some(members::Step::Change(change)) => {
-                let has = |kind| change.changes.iter().any(|single| single.change_type == kind);
-                let swaps = has(ConfChangeType::AddNode) && has(ConfChangeType::RemoveNode);
-                ctx.hit_if(swaps, Probe::VotersSwapped);
                 let taken = self.consensus.propose_change(change);
                 ctx.hit_if(!taken, Probe::ProposalDropped);
             }
-            Some(members::Step::HandOver(to)) => {
-                ctx.hit(Probe::LeaderLeaves);
-                self.consensus.transfer_leader(to);
-            }
+            Some(members::Step::HandOver(to)) => self.consensus.transfer_leader(to),
             None => {}
         }
     }

@@ -80,10 +80,14 @@ impl Step<'_> {
         let fingerprint = fingerprint(write);
         match self.state.sessions.lookup(id, fingerprint) {
             Lookup::New => {}
+            _ if planted!(RetryCarriedOutTwice) => {}
             Lookup::Answered(answer) => return Some(answer),
             Lookup::Refused(error) => return Some(Err(error)),
         }
         let answer = self.write(write, place)?.map(|generation| (self.revision, generation));
+        if planted!(RefusalsForgotten) && answer.is_err() {
+            return Some(answer);
+        }
         let settings = &self.state.settings;
         let (sessions_max, answers_max) = (settings.sessions_max, settings.answers_max);
         self.state.sessions.record(id, self.revision, fingerprint, answer.clone(), sessions_max, answers_max);
@@ -157,7 +161,7 @@ impl Step<'_> {
     fn find(&self, name: &VmName, expected: Option<Generation>) -> Result<&Vm, RequestError> {
         let vm = self.state.vms.get(name).ok_or_else(|| RequestError::VmUnknown { name: name.clone() })?;
         match expected {
-            Some(expected) if expected != vm.generation => {
+            Some(expected) if expected != vm.generation && !planted!(GenerationIgnored) => {
                 let (name, actual) = (name.clone(), vm.generation);
                 Err(RequestError::GenerationConflict { name, expected, actual })
             }
@@ -185,7 +189,9 @@ impl Step<'_> {
         }
         let target = match (vm.assigned, place) {
             (Some((node, _)), _) => Err(node),
-            (None, Place::On(node)) if self.state.fits(vm, *node) => Ok(*node),
+            (None, Place::On(node)) if self.state.fits(vm, *node) || planted!(PlacementNotCheckedAgain) => {
+                Ok(*node)
+            }
             (None, Place::Nowhere(hosts)) => {
                 return Some(Err(RequestError::NoRoom { name: name.clone(), hosts: hosts.clone() }));
             }
@@ -240,7 +246,8 @@ impl Step<'_> {
         let waited_for = |node: &NodeId| {
             self.state.hosts.get(node).is_some_and(|host| !host.lost || vm.home() == Some(*node))
         };
-        vm.hosts.iter().copied().filter(waited_for).collect()
+        let counts = |node: &NodeId| !planted!(EarlierHostsForgotten) || vm.last_host == Some(*node);
+        vm.hosts.iter().copied().filter(waited_for).filter(counts).collect()
     }
 
     /// A VM that is being deleted leaves its volumes where they are after all.
@@ -270,7 +277,9 @@ impl Step<'_> {
                 vm.stands(Phase::Stopped, "", at);
             }
         });
-        touched.into_iter().for_each(|node| self.touch(node));
+        if !planted!(StopNotTold) {
+            touched.into_iter().for_each(|node| self.touch(node));
+        }
         self.explain_purge(name);
     }
 
@@ -412,7 +421,7 @@ impl Step<'_> {
         }
         let confirmed = vm.wanted == Wanted::Stopped
             && report.phase == Phase::Stopped
-            && report.generation == vm.generation;
+            && (report.generation == vm.generation || planted!(OldStopFreesHost));
         // The first host that has built it decides what runs, until the spec changes.
         let pins = vm.artifact.is_none()
             && report.artifact.as_ref().is_some_and(|artifact| artifact.len() <= ARTIFACT_LEN_MAX)
@@ -467,7 +476,7 @@ impl Step<'_> {
 }
 
 fn assign_to(vm: &mut Vm, node: NodeId, at: Moment) {
-    vm.epoch = Epoch(vm.epoch.0 + 1);
+    vm.epoch = Epoch(vm.epoch.0 + u64::from(!planted!(EpochNotRaised)));
     vm.assigned = Some((node, vm.epoch));
     vm.last_host = Some(node);
     vm.hosts.insert(node);

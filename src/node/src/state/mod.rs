@@ -126,7 +126,9 @@ impl State {
         if let Some((node, _)) = vm.assigned {
             self.with_host(node, |host| {
                 host.vms.remove(&vm.id);
-                host.used = host.used.minus(vm.spec.resources);
+                if !planted!(CapacityNotFreed) {
+                    host.used = host.used.minus(vm.spec.resources);
+                }
                 vm.spec.host_ports().for_each(|port| drop(host.ports.remove(&port)));
             });
         }

@@ -82,14 +82,16 @@ impl State {
 fn rejection(vm: &Vm, node: NodeId, host: &Host, promise: &Promise) -> Option<String> {
     let spec = &vm.spec;
     let (free, want) = (host.free().minus(promise.taken), spec.resources);
-    let taken = |port: &HostPort| host.ports.contains_key(port) || promise.ports.contains(port);
-    if host.lost {
+    let taken = |port: &HostPort| {
+        !planted!(PortsNotChecked) && (host.ports.contains_key(port) || promise.ports.contains(port))
+    };
+    if host.lost && !planted!(LostHostUsed) {
         Some("lost".to_owned())
     } else if host.leaving {
         Some("leaving".to_owned())
-    } else if host.cordoned {
+    } else if host.cordoned && !planted!(CordonIgnored) {
         Some("cordoned".to_owned())
-    } else if let Some(home) = vm.home().filter(|home| *home != node) {
+    } else if let Some(home) = vm.home().filter(|home| *home != node && !planted!(VolumePinIgnored)) {
         Some(format!("does not hold its volumes, {home} does"))
     } else if let Some((key, value)) = missing_label(spec, host) {
         Some(format!("has no label {key}={value}"))

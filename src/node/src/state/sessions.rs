@@ -112,6 +112,9 @@ impl Sessions {
             return Lookup::Refused(RequestError::SessionExpired { floor: self.floor });
         }
         match session.answers.binary_search_by_key(&id.sequence, |remembered| remembered.sequence) {
+            Err(at) if planted!(AnswerOfTheRequestBefore) && at > 0 => {
+                Lookup::Answered(session.answers[at - 1].answer.clone())
+            }
             Err(_) => Lookup::New,
             Ok(at) if session.answers[at].fingerprint != fingerprint => {
                 Lookup::Refused(RequestError::IdReused { sequence: id.sequence })
@@ -142,7 +145,9 @@ impl Sessions {
         session.answers.insert(at, remembered);
         if session.answers.len() as u64 > answers_max {
             let forgotten = session.answers.remove(0);
-            session.forgotten_below = forgotten.sequence + 1;
+            if !planted!(ForgottenCountsAsNew) {
+                session.forgotten_below = forgotten.sequence + 1;
+            }
             self.hash = self.hash.wrapping_sub(answer_hash(id.client, &forgotten));
         }
         self.hash = self.hash.wrapping_add(head_hash(id.client, session));
@@ -153,7 +158,9 @@ impl Sessions {
     fn expire(&mut self, sessions_max: u64) {
         while self.by_client.len() as u64 > sessions_max {
             let Some((last_used, client)) = self.by_use.pop_first() else { return };
-            self.floor = self.floor.max(last_used);
+            if !planted!(FloorNotRaised) {
+                self.floor = self.floor.max(last_used);
+            }
             if let Some(session) = self.by_client.remove(&client) {
                 self.hash = self.hash.wrapping_sub(head_hash(client, &session));
                 for remembered in &session.answers {

@@ -76,8 +76,6 @@ pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
         peers: peers.iter().map(|peer| (NodeId(*peer), format!("host{peer}:7001"))).collect(),
         raft: raft.clone(),
         limits: Limits::default(),
-        #[cfg(feature = "planted")]
-        planted: blixard_node::planted::Planted::None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use blixard_node::codec::StoreHead;
+use blixard_node::planted;
 use blixard_node::stored::{HardState, Stored, WriteBatch};
 use redb::{Builder, Database, StorageBackend};
 
@@ -64,6 +65,10 @@ impl<B: StorageBackend> RedbDisk<B> {
             return guarded(&path, || Self::open_file(&path, file));
         }
         let file = home.create_temporary()?;
+        if planted!(CreationNotAtomic) {
+            home.publish()?;
+            return guarded(&path, || Self::create_file(&path, file));
+        }
         let disk = guarded(&path, || Self::create_file(&path, file))?;
         home.publish()?;
         Ok(disk)
@@ -111,7 +116,13 @@ impl<B: StorageBackend> RedbDisk<B> {
         }
         self.assert_no_gap(batch);
         let commit = || -> Result<StoreHead, StoreError> {
-            let txn = self.db.begin_write()?;
+            #[cfg(feature = "planted")]
+            self.cut_log(batch)?;
+            let mut txn = self.db.begin_write()?;
+            if planted!(SyncSkipped) {
+                let unsynced = txn.set_durability(redb::Durability::None);
+                unsynced.map_err(|error| StoreError::corrupt(error.to_string()))?;
+            }
             let head = tables::write(&txn, &self.head, batch, batch.hard_state)?;
             txn.commit()?;
             frame::mark(&*self.backend, head.sequence)?;
@@ -119,6 +130,18 @@ impl<B: StorageBackend> RedbDisk<B> {
         };
         self.head = commit().map_err(|error| error.at(&self.path))?;
         self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+        Ok(())
+    }
+
+    /// Cuts the log in a transaction before the one that writes the snapshot which stands for it.
+    #[cfg(feature = "planted")]
+    fn cut_log(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        if planted!(LogCutBeforeSnapshot) && batch.snapshot.is_some() {
+            let txn = self.db.begin_write()?;
+            let cut = WriteBatch { append: Vec::new(), ..batch.clone() };
+            tables::write_log(&txn, &mut self.head.clone(), &cut)?;
+            txn.commit()?;
+        }
         Ok(())
     }
 

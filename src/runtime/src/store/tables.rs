@@ -66,7 +66,11 @@ pub(super) fn write(
     Ok(head)
 }
 
-fn write_log(txn: &WriteTransaction, head: &mut StoreHead, batch: &WriteBatch) -> Result<(), StoreError> {
+pub(super) fn write_log(
+    txn: &WriteTransaction,
+    head: &mut StoreHead,
+    batch: &WriteBatch,
+) -> Result<(), StoreError> {
     let mut log = txn.open_table(LOG)?;
     if let (Some(snapshot), Some((first, last))) = (&batch.snapshot, head.log) {
         if batch.snapshot_resets_log || last <= snapshot.index {

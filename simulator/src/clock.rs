@@ -4,11 +4,14 @@
 //! floor((true - base_true) × rate)`. Both directions are exact, so a wake-up at the true time of a deadline finds the
 //! deadline passed on the host's own clock.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use blixard_node::rng::Rng;
 use blixard_node::time::{Duration, Now, Time, WallMs};
+
+use crate::buggify::Sites;
+use crate::scenario::Site;
 
 /// The wall clocks' time at the beginning of a run: 2026-01-01.
 const WALL_BEGIN_MS: i64 = 1_767_225_600_000;
@@ -26,6 +29,7 @@ struct Inner {
     base_local: Cell<u64>,
     ppm: Cell<i64>,
     wall_offset_ms: Cell<i64>,
+    sites: RefCell<Option<(Sites, usize)>>,
 }
 
 impl SimClock {
@@ -39,7 +43,23 @@ impl SimClock {
             base_local: Cell::new(uptime.0),
             ppm: Cell::new(0),
             wall_offset_ms: Cell::new(0),
+            sites: RefCell::new(None),
         }))
+    }
+
+    /// What is rare about the clock of `host` follows from these sites.
+    pub(crate) fn set_sites(&self, sites: Sites, host: usize) {
+        *self.0.sites.borrow_mut() = Some((sites, host));
+    }
+
+    /// A reading of the wall clock that is decades off, if it is that now.
+    fn wild_wall(&self) -> Option<i64> {
+        let sites = self.0.sites.borrow();
+        let (sites, host) = sites.as_ref()?;
+        let decades = WALL_BEGIN_MS as u64 * 2;
+        sites
+            .fires(Site::ClockWallWild, *host)
+            .then(|| sites.below(Site::ClockWallWild, *host, decades) as i64)
     }
 
     /// From now on it runs `ppm` parts per million fast (or slow, below 0). It does not jump.
@@ -96,7 +116,8 @@ impl SimClock {
 impl blixard_runtime::Clock for SimClock {
     fn now(&self) -> Now {
         let now = self.0.true_now.get();
-        let wall = WALL_BEGIN_MS + (now / 1_000_000) as i64 + self.0.wall_offset_ms.get();
+        let usual = WALL_BEGIN_MS + (now / 1_000_000) as i64 + self.0.wall_offset_ms.get();
+        let wall = self.wild_wall().unwrap_or(usual);
         Now { boot: self.local_at(Time(now)), wall: WallMs(wall.max(0) as u64) }
     }
 }

@@ -8,6 +8,7 @@ use blixard_sim::output::exit;
 use clap::{Parser, Subcommand};
 
 use cli::diff::DiffArgs;
+use cli::explain::ExplainArgs;
 use cli::history::HistoryArgs;
 use cli::replay::ReplayArgs;
 use cli::run::Run;
@@ -39,6 +40,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Shows the first line in which two trace files part. Exits with 0 when they are the same, with 4 when they part.
     Diff(DiffArgs),
+    /// Tells what led to a violation: of a trace file, or of a seed that is run.
+    Explain(ExplainArgs),
     /// Lists what sweeps on this machine came to, by build.
     History(HistoryArgs),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         (Some(Command::Shrink(args)), _) => cli::shrink::shrink(&args),
         (Some(Command::Replay(args)), _) => cli::replay::replay(&args),
         (Some(Command::Diff(args)), _) => cli::diff::diff(&args),
+        (Some(Command::Explain(args)), _) => cli::explain::explain(&args),
         (Some(Command::History(args)), _) => cli::history::run(&args),
         (None, args) => cli::run::run(&args),
     };

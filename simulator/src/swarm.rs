@@ -7,8 +7,8 @@ use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use crate::scenario::{
-    Aim, Among, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Part,
-    Process, Run, Scenario, Spread, Storage, Swarm, When, Workload,
+    Aim, Among, Buggify, Chance, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network,
+    Part, Process, Run, Scenario, Site, Spread, Storage, Swarm, When, Workload,
 };
 
 /// The name by which the command line asks for drawn scenarios.
@@ -60,6 +60,7 @@ pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
     drawn.clock.take_over(&stream(Part::Clock).clock(&cluster), of(Part::Clock));
     drawn.process.take_over(&stream(Part::Process).process(), of(Part::Process));
     drawn.hypervisor.take_over(&stream(Part::Hypervisor).hypervisor(&cluster), of(Part::Hypervisor));
+    drawn.buggify.take_over(&stream(Part::Buggify).buggify(), of(Part::Buggify));
     if swarm.draws(Part::Faults) {
         let mut stream = stream(Part::Faults);
         let secs = (drawn.run.duration.as_millis() / 1_000).max(1);
@@ -296,6 +297,24 @@ impl Draw {
             builds: self.chance(1, 4),
             builds_differ: self.chance(2, 50),
         }
+    }
+
+    fn buggify(&mut self) -> Buggify {
+        let mut drawn = Buggify::default();
+        for site in Site::ALL {
+            use Site as S;
+            *drawn.chance_mut(*site) = match site {
+                // Passed thousands of times in a run.
+                S::NetKeptLong
+                | S::NetRepeated
+                | S::ProcessTurnSlow
+                | S::ProcessWakeLate
+                | S::ClockWallWild => self.chance(50, 20_000),
+                S::DiskSyncSlow => self.chance(20, 2_000),
+                _ => self.chance(2, 100),
+            };
+        }
+        drawn
     }
 
     /// Again and again; what is for good, once.

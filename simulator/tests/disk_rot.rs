@@ -102,3 +102,46 @@ fn many_flipped_bits_are_noticed() {
     }
     assert!(tally.detected > 300, "{tally:?}");
 }
+
+/// redb trusts what it reads once it is open, and writes some of it anew with checksums that fit. Whatever comes of that, nobody is served
+/// what was never written: a write fails, the next opening refuses, or all is as it should be.
+#[test]
+fn a_store_that_rots_while_it_is_open_never_hands_it_out() {
+    let mut tally = Tally::default();
+    let mut at_once = 0;
+    for seed in 0..150 {
+        let (disk, mut expected) = with_history(seed);
+        let mut node = disk.clone();
+        let mut rng = Rng::new(seed, 1);
+        let mut refused = None;
+        for _ in 0..8 {
+            disk.rot(1 << rng.below(7), &mut rng);
+            let mut batch = random_batch(&mut rng, &expected);
+            batch.hard_state = None;
+            let after = {
+                let mut after = expected.clone();
+                after.apply(&batch);
+                after
+            };
+            node.begin(batch);
+            disk.complete();
+            match node.poll() {
+                Poll::Ready(Ok(())) => expected = after,
+                Poll::Ready(Err(error)) => {
+                    refused = Some(error);
+                    break;
+                }
+                Poll::Pending => panic!("a batch that was completed is over"),
+            }
+        }
+        at_once += u32::from(refused.is_some());
+        if let Some(error) = refused {
+            tally.take(Err(error), &expected, || format!("seed {seed}, while writing"));
+        }
+        drop(node);
+        disk.crash(if seed % 2 == 0 { Loss::Process } else { Loss::Power }, &mut rng);
+        tally.take(disk.clone().load(), &expected, || format!("seed {seed}, opened again"));
+    }
+    println!("{tally:?}, {at_once} while writing");
+    assert!(tally.detected > 50, "{tally:?}");
+}

@@ -53,7 +53,7 @@ pub struct Checkers {
     leases: leases::Leases,
     volumes: volumes::Volumes,
     artifacts: artifacts::Artifacts,
-    histories: BTreeMap<VmName, Vec<Timed<VmOp>>>,
+    histories: BTreeMap<VmName, History>,
     compared: u64,
     /// What each node's consensus looked like at the last look.
     logs: BTreeMap<NodeId, LogView>,
@@ -112,7 +112,7 @@ impl Checkers {
             runs: self.single_run.starts(),
             acknowledged: self.durability.acknowledged(),
             compared: self.compared,
-            linearized: self.histories.values().map(|history| history.len() as u64).sum(),
+            linearized: self.histories.values().map(|history| history.ops.len() as u64).sum(),
             unseen: self.replay.unseen(),
         }
     }
@@ -228,7 +228,7 @@ impl Checkers {
         }
         self.durability.ended(operation);
         match from_operation(operation) {
-            Ok(Some((name, timed))) => self.histories.entry(name).or_default().push(timed),
+            Ok(Some((name, timed))) => self.histories.entry(name).or_default().push(operation, timed),
             Ok(None) => {}
             Err(message) => {
                 let breach = Breach::new("linearizability", message);
@@ -283,19 +283,19 @@ impl Checkers {
     /// As [`Self::finish`].
     pub fn finish_histories(&mut self, at: Time) -> Result<(), String> {
         let limits = Limits { configurations_max: CONFIGURATIONS_MAX };
-        let histories = self.histories.iter().map(|(name, history)| (name, history.as_slice()));
+        let histories = self.histories.iter().map(|(name, history)| (name, history.ops.as_slice()));
         match linearizability::check_all(&VmModel, histories, limits) {
             Ok(()) | Err((_, Verdict::Linearizable)) => Ok(()),
             Err((name, Verdict::Undecided { reason })) => {
                 Err(format!("the history of VM {name} is undecided: {reason}"))
             }
             Err((name, Verdict::Illegal(illegal))) => {
-                let message = explain(name, &self.histories[name], &illegal);
                 let history = &self.histories[name];
-                let concerned = [illegal.operation].into_iter().chain(illegal.open.iter().copied());
-                let breach = Breach::new("linearizability", message)
-                    .named(name)
-                    .operations(concerned.map(|number| history[number].invoked));
+                let open = illegal.open.iter().copied().take(History::OPEN_SHOWN);
+                let breach =
+                    Breach::new("linearizability", history.explain(name, &illegal)).named(name).operations(
+                        [illegal.operation].into_iter().chain(open).map(|number| history.ops[number].invoked),
+                    );
                 self.note(at, Err(breach));
                 Ok(())
             }
@@ -312,23 +312,55 @@ impl Checkers {
     }
 }
 
-fn explain(name: &VmName, history: &[Timed<VmOp>], illegal: &Illegal) -> String {
-    let show = |number: usize| {
-        let VmOp { call, expected, seen } = history[number].op;
+/// What clients did with one VM name.
+#[derive(Debug, Default)]
+struct History {
+    ops: Vec<Timed<VmOp>>,
+    /// By operation: its client, and when that asked and had the answer.
+    asked: Vec<(usize, Time, Time)>,
+}
+
+impl History {
+    /// The most open operations that a message names.
+    const OPEN_SHOWN: usize = 8;
+
+    fn push(&mut self, operation: &Operation, timed: Timed<VmOp>) {
+        self.ops.push(timed);
+        self.asked.push((operation.client, operation.invoked.at, operation.ended.at));
+    }
+
+    /// Where the history of `name` stops being explained.
+    fn explain(&self, name: &VmName, illegal: &Illegal) -> String {
+        let shown = illegal.open.iter().take(Self::OPEN_SHOWN).map(|number| self.show(*number));
+        let mut open: Vec<String> = shown.collect();
+        if let Some(more @ 1..) = illegal.open.len().checked_sub(Self::OPEN_SHOWN) {
+            open.push(format!("and {more} more"));
+        }
+        format!(
+            "VM {name}: {} operations can be explained, then {} cannot; the VM can be {}; under way are [{}]",
+            illegal.passed,
+            self.show(illegal.operation),
+            illegal.states.join(" or "),
+            open.join(", ")
+        )
+    }
+
+    fn show(&self, number: usize) -> String {
+        let VmOp { call, expected, seen } = self.ops[number].op;
+        let (client, asked, told) = self.asked[number];
+        let id = self.ops[number].invoked;
         let expected = expected.map(|generation| format!(" at {generation}")).unwrap_or_default();
         match seen {
-            Some(seen) => format!("{call:?}{expected} answered {seen:?}"),
-            None => format!("{call:?}{expected} without an answer"),
+            Some(seen) => {
+                format!(
+                    "operation {id} ({call:?}{expected} of client {client}, asked at {asked:?}, answered {seen:?} at {told:?})"
+                )
+            }
+            None => format!(
+                "operation {id} ({call:?}{expected} of client {client}, asked at {asked:?}, never answered)"
+            ),
         }
-    };
-    let open: Vec<String> = illegal.open.iter().map(|number| show(*number)).collect();
-    format!(
-        "VM {name}: after {} operations, which can be explained, {} cannot; the VM can be {}; under way are [{}]",
-        illegal.passed,
-        show(illegal.operation),
-        illegal.states.join(" or "),
-        open.join(", ")
-    )
+    }
 }
 
 #[cfg(test)]

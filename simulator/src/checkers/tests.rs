@@ -64,8 +64,8 @@ fn a_history_that_nothing_explains_is_told_with_its_place() {
     assert_eq!(violation.property, "linearizability");
     assert_eq!(
         violation.message,
-        "VM a: after 0 operations, which can be explained, Start answered Done { vm: None, generation: g2 } \
-         cannot; the VM can be Absent; under way are []"
+        "VM a: 0 operations can be explained, then operation 3 (Start of client 0, asked at 0.000000s, \
+         answered Done { vm: None, generation: g2 } at 0.000000s) cannot; the VM can be Absent { last: None }; under way are []"
     );
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Begun {
 
 impl Keeping {
     /// Enters the sweep, or finds the entry that it goes on with.
-    pub(crate) fn begin(&self, sweep: &Sweep) -> Result<Begun, String> {
+    pub(crate) fn begin(&self, sweep: &Sweep, subject: &str) -> Result<Begun, String> {
         let mut begun = Begun { from: Checkpoint::default(), entry: None, notes: Vec::new() };
         if self.no_history {
             return Ok(begun);
@@ -60,7 +60,7 @@ impl Keeping {
             return Ok(begun);
         };
         let logbook = Logbook::at(path);
-        let mut record = Record::of(sweep, &Build::of_this_process());
+        let mut record = Record::of(sweep, &Build::of_this_process(), subject);
         let earlier = if self.resume { self.earlier(&logbook, &record.key, &mut begun)? } else { None };
         let number = match earlier {
             Some((number, found)) => {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use blixard_sim::explain;
 use blixard_sim::report;
 use blixard_sim::scenario::Scenario;
 use blixard_sim::subject::Subject;
@@ -48,6 +49,11 @@ impl Sink for Listener {
 }
 
 impl ListenArgs {
+    /// A picture in this file, and nothing else.
+    pub(crate) fn picture(path: &Path) -> Self {
+        Self { trace: None, report: Some(path.to_owned()), verbose: false }
+    }
+
     /// Runs the seed, and writes what was asked for.
     pub(crate) fn run(
         &self,
@@ -91,8 +97,14 @@ fn draw(
     let above = report::Header {
         description: scenario.description.clone(),
         reproduce: header.reproduce.clone(),
-        explanation: Vec::new(),
+        explanation: explain::of(report, entries).map(lines).unwrap_or_default(),
     };
     files::write(path, &report::html(&above, entries, report))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// An explanation as the picture shows it, each step with its event.
+fn lines(explanation: explain::Explanation) -> Vec<report::ExplanationLine> {
+    let line = |step: explain::Step| report::ExplanationLine { text: step.text, event: Some(step.entry) };
+    explanation.steps.into_iter().map(line).collect()
 }

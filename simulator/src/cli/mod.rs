@@ -1,6 +1,8 @@
 //! The commands of the binary, a file each.
 
 pub(crate) mod diff;
+pub(crate) mod explain;
+mod failing;
 mod files;
 pub(crate) mod history;
 mod kept;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use blixard_sim::explain;
 use blixard_sim::output::{self, Stopwatch};
 use blixard_sim::scenario::Scenario;
 use blixard_sim::trace::file::Header;
@@ -39,5 +40,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<u8, String> {
     let wall_us = watch.elapsed_us();
     print!("{}", output::summary(&report, &name, &args.subject.arguments(), wall_us));
     println!("replay       {}", output::compared(&scenario.expect, &report));
+    if report.violation.is_some()
+        && let Some(explanation) = explain::run(&args.subject.subject(), &scenario, seed).1
+    {
+        print!("{}", output::explanation(&explanation));
+    }
     Ok(output::exit_code(report.outcome))
 }

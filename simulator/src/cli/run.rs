@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use blixard_sim::determinism;
+use blixard_sim::explain;
 use blixard_sim::output::{self, Stopwatch, exit};
 use blixard_sim::trace::file::Header;
 use clap::Args;
@@ -64,13 +65,21 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     };
     let runs = 1 + u64::from(args.check_determinism);
     let wall_us = watch.elapsed_us() / runs;
+    // The run need not have been listened to: the same seed gives the same run.
+    let violated = report.violation.is_some() && divergence.is_none();
+    let explanation = violated.then(|| explain::run(&args.subject.subject(), &scenario, seed).1).flatten();
     if args.json {
-        println!("{}", output::json_of(&report, &name, &overrides, wall_us / 1_000, divergence.is_some()));
+        let mut object = output::json_of(&report, &name, &overrides, wall_us / 1_000, divergence.is_some());
+        object["explanation"] = explanation.as_ref().map(output::explanation_json).into();
+        println!("{object}");
     } else {
         if args.check_determinism && divergence.is_none() {
             println!("determinism  two runs, {} lines, one log", output::grouped(report.trace_len));
         }
         print!("{}", output::summary(&report, &name, &overrides, wall_us));
+        if let Some(explanation) = &explanation {
+            print!("{}", output::explanation(explanation));
+        }
     }
     if let Some(divergence) = divergence {
         eprint!("{}", output::divergence(&divergence));

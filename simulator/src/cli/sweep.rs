@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use blixard_sim::output::{self, exit};
 use blixard_sim::scenario;
-use blixard_sim::subject::Blixard;
 use blixard_sim::swarm;
 use blixard_sim::sweep::{Checkpoint, Seeds, Shard, Source, Sweep};
 use clap::Args;
 
+use super::failing::FailingArgs;
 use super::files;
 use super::kept::Keeping;
 use super::overrides::Overrides;
 use super::signals::Asked;
+use super::subject::SubjectArgs;
 use super::watching::Watching;
 
 #[derive(Debug, Args)]
@@ -23,8 +24,6 @@ pub(crate) struct SweepArgs {
     scenario: Vec<String>,
     #[command(flatten)]
     many: Many,
-    #[command(flatten)]
-    overrides: Overrides,
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +63,12 @@ struct Many {
     junit: Option<PathBuf>,
     #[command(flatten)]
     keeping: Keeping,
+    #[command(flatten)]
+    failing: FailingArgs,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(flatten)]
+    subject: SubjectArgs,
 }
 
 fn seeds(text: &str) -> Result<Seeds, String> {
@@ -72,44 +77,52 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 
 /// Sweeps scenarios that stand in files.
 pub(crate) fn fixed(args: &SweepArgs) -> Result<u8, String> {
-    sweep(sources(args)?, &args.many)
+    sweep(args.many.sources(&args.scenario)?, &args.many)
 }
 
 /// Sweeps scenarios that are drawn.
 pub(crate) fn drawn(args: &SwarmArgs) -> Result<u8, String> {
-    sweep(vec![(swarm::NAME.into(), Source::Drawn)], &args.many)
-}
-
-fn sources(args: &SweepArgs) -> Result<Vec<(String, Source)>, String> {
-    let mut scenarios = Vec::new();
-    for name in &args.scenario {
-        if name == swarm::NAME {
-            if !args.overrides.arguments().is_empty() {
-                return Err(format!(
-                    "{name} draws storage and duration itself: leave --storage and --duration out, or write one scenario out with --write-scenario and change that"
-                ));
-            }
-            scenarios.push((name.clone(), Source::Drawn));
-            continue;
-        }
-        for path in scenario::find_all(name)? {
-            let mut again = path.display().to_string();
-            for each in args.overrides.arguments() {
-                again.push(' ');
-                again.push_str(&each);
-            }
-            scenarios.push((again, Source::Fixed(Box::new(args.overrides.load(&path)?))));
-        }
-    }
-    let mut names: Vec<&str> = scenarios.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("--scenario: {} is there twice", pair[0])),
-        None => Ok(scenarios),
-    }
+    sweep(args.many.sources(&[swarm::NAME.to_owned()])?, &args.many)
 }
 
 impl Many {
+    /// The scenarios that these names mean, each with what reproduces it.
+    fn sources(&self, names: &[String]) -> Result<Vec<(String, Source)>, String> {
+        let mut scenarios = Vec::new();
+        for name in names {
+            if name == swarm::NAME {
+                scenarios.push((self.again(name), self.swarm()?));
+                continue;
+            }
+            for path in scenario::find_all(name)? {
+                let scenario = self.overrides.load(&path)?;
+                scenarios.push((self.again(&path.display().to_string()), Source::Fixed(Box::new(scenario))));
+            }
+        }
+        let mut names: Vec<&str> = scenarios.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("--scenario: {} is there twice", pair[0])),
+            None => Ok(scenarios),
+        }
+    }
+
+    /// The scenario drawn whole, but for what the user has said.
+    fn swarm(&self) -> Result<Source, String> {
+        if self.overrides.arguments().is_empty() {
+            return Ok(Source::Drawn);
+        }
+        let mut whole = swarm::whole();
+        self.overrides.apply(&mut whole)?;
+        Ok(Source::Fixed(Box::new(whole)))
+    }
+
+    /// A scenario's name with the arguments that change it.
+    fn again(&self, name: &str) -> String {
+        let arguments = [self.overrides.arguments(), self.subject.arguments()].concat();
+        [vec![name.to_owned()], arguments].concat().join(" ")
+    }
+
     fn sweep(&self, scenarios: Vec<(String, Source)>) -> Result<Sweep, String> {
         let time = self.time.as_deref().map(scenario::duration).transpose();
         let time = time.map_err(|why| format!("--time: {why}"))?;
@@ -136,30 +149,37 @@ fn sweep(scenarios: Vec<(String, Source)>, args: &Many) -> Result<u8, String> {
         // Found out before the sweep, not after it.
         files::create(file).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
-    let begun = args.keeping.begin(&sweep)?;
+    let failing = args.failing.ready(sweep.jobs)?;
+    let (subject, arguments) = (args.subject.subject(), args.subject.arguments());
+    let begun = args.keeping.begin(&sweep, &arguments.join(" "))?;
     let asked = Asked::listen();
     let go_on = begun.entry.is_some().then(go_on);
     let watching = Watching::new(&sweep, &begun.from, begun.entry, asked.clone(), go_on, args.json);
     begun.notes.iter().for_each(|note| watching.tell(note));
     let before = begun.from.swept.runs;
-    let at = sweep.run_from(begun.from, &Blixard::default(), &watching);
+    let at = sweep.run_from(begun.from, &subject, &watching);
     watching.end(&at);
-    show(&sweep, &at, before, args)?;
+    if !args.json {
+        print(&output::sweep_summary(&sweep, &at.swept, at.swept.wall_us));
+    }
+    if let Some(failing) = failing {
+        failing.all(&sweep, &at.swept.failed, &subject, &arguments, &|| asked.is_asked(), &mut |kept| {
+            print(&if args.json { format!("{}\n", kept.json()) } else { kept.text() });
+        });
+    }
+    if args.json {
+        print(&format!("{}\n", output::sweep_json(&sweep, &at.swept, before)));
+    }
+    if let Some(file) = &args.junit {
+        let report = output::junit(&sweep, &at.swept)?;
+        files::write(file, &report).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
     Ok(exit_code(&at, &asked, args))
 }
 
-/// Prints what it came to, and writes the report.
-fn show(sweep: &Sweep, at: &Checkpoint, before: u64, args: &Many) -> Result<(), String> {
-    let text = if args.json {
-        format!("{}\n", output::sweep_json(sweep, &at.swept, before))
-    } else {
-        output::sweep_summary(sweep, &at.swept, at.swept.wall_us)
-    };
+fn print(text: &str) {
     // Whoever has stopped reading does not want it.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    let Some(file) = &args.junit else { return Ok(()) };
-    let report = output::junit(sweep, &at.swept)?;
-    files::write(file, &report).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 fn exit_code(at: &Checkpoint, asked: &Asked, args: &Many) -> u8 {

@@ -61,6 +61,8 @@ pub(super) struct Media {
     /// Bits have flipped: the newest mark then outlives a loss of power. Without it, damage to the newest batch looks like a batch that
     /// was never finished, the one case that nobody can notice (`docs/storage.md`).
     rotten: bool,
+    /// The next loss of power keeps the last of what was not synced, and loses the first.
+    backwards: bool,
 }
 
 impl Media {
@@ -256,7 +258,10 @@ impl Media {
             }
         } else {
             let unsynced = left.promote(self.ops[..happened].to_vec());
-            left.tear(unsynced, self.rotten, rng);
+            match self.backwards {
+                true => left.tear_backwards(&unsynced, self.rotten, rng),
+                false => left.tear(unsynced, self.rotten, rng),
+            }
         }
         left.forget_nameless();
         let (lying, rotten) = (self.lying, self.rotten);
@@ -275,6 +280,10 @@ impl Media {
             self.seen.files[file].flip(byte, bit);
             durable.flip(byte, bit);
         }
+    }
+
+    pub(super) fn tear_backwards(&mut self) {
+        self.backwards = true;
     }
 
     /// The same medium for another process.
@@ -393,6 +402,27 @@ impl Folder {
                 let drawn = rng.below(versions.len() as u64) as usize;
                 let version = if keep_marks && page == 0 { versions.len() - 1 } else { drawn };
                 self.files[file].put_sector(page, sector, &versions[version]);
+            }
+        }
+    }
+
+    /// Does the last of `ops` and none before: a disk may write in any order what is not synced.
+    fn tear_backwards(&mut self, ops: &[Op], keep_marks: bool, rng: &mut Rng) {
+        let first_kept = rng.below(ops.len() as u64 + 1) as usize;
+        for (number, op) in ops.iter().enumerate() {
+            match op {
+                Op::Write { file, pages } => {
+                    for write in
+                        pages.iter().filter(|write| number >= first_kept || (keep_marks && write.number == 0))
+                    {
+                        for sector in (0..8).filter(|sector| write.sectors & 1 << sector != 0) {
+                            self.files[*file].put_sector(write.number, sector, &write.page);
+                        }
+                    }
+                }
+                // Lengths and names are the file system's, which keeps their order.
+                Op::SetLen { .. } | Op::Create { .. } | Op::Rename => self.apply(op),
+                Op::Sync { .. } | Op::SyncFolder => {}
             }
         }
     }

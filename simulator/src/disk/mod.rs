@@ -263,6 +263,14 @@ impl SimDisk {
         }
     }
 
+    /// The next loss of power keeps what was written last and not synced, and loses what was written before it. The modelled disk has
+    /// no order within a batch, it ignores this.
+    pub fn tear_backwards(&self) {
+        if let Medium::Redb(redb) = &mut self.0.borrow_mut().medium {
+            redb.tear_backwards();
+        }
+    }
+
     /// Arms a fault.
     pub fn arm(&self, fault: Fault) {
         match &mut self.0.borrow_mut().medium {

@@ -90,6 +90,10 @@ impl StoredInRedb {
         self.media.lock().rot(bits, rng);
     }
 
+    pub(super) fn tear_backwards(&mut self) {
+        self.media.lock().tear_backwards();
+    }
+
     pub(super) fn flip(&mut self, byte: u64, bit: u8) {
         self.media.lock().flip(byte, bit);
     }

@@ -16,6 +16,7 @@ use blixard_node::input::Input;
 use blixard_node::rng::Rng;
 use blixard_node::time::{Duration, Time};
 
+use crate::buggify::Sites;
 pub use faults::HypervisorFaults;
 pub use host::SimHypervisor;
 pub use truth::{Fact, Truth};
@@ -122,6 +123,11 @@ impl HostHypervisor {
     /// Takes all planned ends of guests and supervisors back (for the liveness phase).
     pub fn cancel_fates(&self) {
         self.0.borrow_mut().cancel_fates();
+    }
+
+    /// What is legal and rare on `host` follows from these sites.
+    pub(crate) fn set_sites(&self, sites: Sites, host: usize) {
+        self.0.borrow_mut().set_sites(sites, host);
     }
 
     /// Looks at the inside.

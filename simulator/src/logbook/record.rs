@@ -10,6 +10,8 @@ use crate::sweep::{Checkpoint, Done, Source, Sweep, Swept};
 pub struct Key {
     /// A checksum of each scenario's content, in order; of a drawn one, which follows from the program, its name.
     pub scenarios: Vec<String>,
+    /// Arguments that change what is run in them.
+    pub subject: String,
     /// The seeds.
     pub seeds: String,
     /// The share of all runs.
@@ -21,15 +23,16 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a sweep by this build.
+    /// The key of a sweep by this build. `subject` is what changes the subject, as arguments.
     #[must_use]
-    pub fn of(sweep: &Sweep, build: &Build) -> Self {
+    pub fn of(sweep: &Sweep, build: &Build, subject: &str) -> Self {
         let content = |(name, source): &(String, Source)| match source {
             Source::Fixed(scenario) => checksum(scenario.to_toml().as_bytes()),
             Source::Drawn => name.clone(),
         };
         Self {
             scenarios: sweep.scenarios.iter().map(content).collect(),
+            subject: subject.to_owned(),
             seeds: sweep.seeds.to_string(),
             shard: sweep.shard.to_string(),
             twice: sweep.twice,
@@ -91,9 +94,9 @@ const FRESH_S: u64 = 30;
 impl Record {
     /// The record of a sweep that begins.
     #[must_use]
-    pub fn of(sweep: &Sweep, build: &Build) -> Self {
+    pub fn of(sweep: &Sweep, build: &Build, subject: &str) -> Self {
         Self {
-            key: Key::of(sweep, build),
+            key: Key::of(sweep, build, subject),
             build: build.clone(),
             scenarios: sweep.scenarios.iter().map(|(name, _)| name.clone()).collect(),
             process: std::process::id(),

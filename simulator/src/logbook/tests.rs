@@ -35,12 +35,12 @@ fn at(runs: u64) -> Checkpoint {
 
 #[test]
 fn a_key_changes_with_whatever_changes_the_runs_and_with_nothing_else() {
-    let key = Key::of(&sweep(), &build());
+    let key = Key::of(&sweep(), &build(), "");
     let same = Sweep { jobs: 7, time_max_ms: Some(1), failures_max: Some(1), ..sweep() };
-    assert_eq!(Key::of(&same, &build()), key);
+    assert_eq!(Key::of(&same, &build(), ""), key);
     let mut moved = sweep();
     moved.scenarios[0].0 = "elsewhere/a.toml".into();
-    assert_eq!(Key::of(&moved, &build()), key, "content counts, not the place");
+    assert_eq!(Key::of(&moved, &build(), ""), key, "content counts, not the place");
     let mut changed = sweep();
     let mut scenario = Scenario::default();
     scenario.cluster.voters += 2;
@@ -53,10 +53,11 @@ fn a_key_changes_with_whatever_changes_the_runs_and_with_nothing_else() {
         Sweep { scenarios: sweep().scenarios[..1].to_vec(), ..sweep() },
     ];
     for other in others {
-        let other = Key::of(&other, &build());
+        let other = Key::of(&other, &build(), "");
         assert!(other != key && !other.same_runs(&key));
     }
-    let rebuilt = Key::of(&sweep(), &Build { binary: "2-2".into(), ..build() });
+    assert!(!Key::of(&sweep(), &build(), "--sabotage disks-lie").same_runs(&key));
+    let rebuilt = Key::of(&sweep(), &Build { binary: "2-2".into(), ..build() }, "");
     assert!(rebuilt != key && rebuilt.same_runs(&key));
 }
 
@@ -65,7 +66,7 @@ fn a_sweep_is_found_again_until_it_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let logbook = Logbook::at(folder.path().join("deep/down/history.redb"));
     assert!(logbook.records().unwrap().is_empty() && !logbook.path().exists(), "looking makes no file");
-    let mut record = Record::of(&sweep(), &build());
+    let mut record = Record::of(&sweep(), &build(), "");
     let number = logbook.begin(&record).unwrap();
     record.enter(&at(60), State::Running);
     logbook.enter(number, &record, [&failure(9), &failure(4)]).unwrap();
@@ -81,7 +82,7 @@ fn a_sweep_is_found_again_until_it_is_complete() {
     logbook.enter(number, &record, []).unwrap();
     assert!(logbook.unfinished(&record.key).unwrap().is_none());
     // A newer one of the same key is another sweep.
-    let again = logbook.begin(&Record::of(&sweep(), &build())).unwrap();
+    let again = logbook.begin(&Record::of(&sweep(), &build(), "")).unwrap();
     assert_eq!(logbook.unfinished(&record.key).unwrap().map(|(number, _)| number), Some(again));
     assert_eq!(logbook.records().unwrap().len(), 2);
     assert!(logbook.failures(again).unwrap().is_empty(), "failures are those of their own sweep");
@@ -91,7 +92,7 @@ fn a_sweep_is_found_again_until_it_is_complete() {
 fn all_failures_are_entered_and_as_many_are_read_as_a_sweep_keeps() {
     let folder = tempfile::tempdir().unwrap();
     let logbook = Logbook::at(folder.path().join("history.redb"));
-    let record = Record::of(&sweep(), &build());
+    let record = Record::of(&sweep(), &build(), "");
     let number = logbook.begin(&record).unwrap();
     let failures: Vec<Failure> = (0..300).map(failure).collect();
     logbook.enter(number, &record, &failures).unwrap();
@@ -100,15 +101,15 @@ fn all_failures_are_entered_and_as_many_are_read_as_a_sweep_keeps() {
 
 #[test]
 fn only_a_living_process_is_at_work_and_only_for_a_while() {
-    let mut record = Record::of(&sweep(), &build());
+    let mut record = Record::of(&sweep(), &build(), "");
     assert!(!record.is_at_work(), "oneself is not in one's own way");
     record.process = 1;
     assert!(record.is_at_work());
     record.entered_s -= 3_600;
     assert!(!record.is_at_work(), "nothing was entered for an hour: that process is another one by now");
-    let gone = Record { process: u32::MAX, ..Record::of(&sweep(), &build()) };
+    let gone = Record { process: u32::MAX, ..Record::of(&sweep(), &build(), "") };
     assert!(!gone.is_at_work());
-    let ended = Record { process: 1, state: State::Stopped, ..Record::of(&sweep(), &build()) };
+    let ended = Record { process: 1, state: State::Stopped, ..Record::of(&sweep(), &build(), "") };
     assert!(!ended.is_at_work());
 }
 
@@ -118,7 +119,7 @@ fn a_file_that_is_no_history_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.redb");
     std::fs::write(&path, "not a database").unwrap();
-    let error = Logbook::at(&path).begin(&Record::of(&sweep(), &build())).unwrap_err().to_string();
+    let error = Logbook::at(&path).begin(&Record::of(&sweep(), &build(), "")).unwrap_err().to_string();
     assert!(error.contains("history.redb"), "{error}");
     std::fs::remove_file(&path).unwrap();
     drop(redb::Database::create(&path).unwrap());
@@ -136,7 +137,7 @@ fn many_sweeps_at_once_all_have_their_entries() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let mut record = Record::of(&sweep(), &build());
+                let mut record = Record::of(&sweep(), &build(), "");
                 let number = logbook.begin(&record).unwrap();
                 for runs in 1..=5 {
                     record.enter(&at(runs), State::Running);

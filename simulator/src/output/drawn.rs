@@ -37,6 +37,7 @@ pub fn drawn(scenario: &Scenario) -> String {
         ("network", scenario.network.chances()),
         ("disk", scenario.disk.chances()),
         ("hypervisor", scenario.hypervisor.chances()),
+        ("buggify", scenario.buggify.chances()),
     ];
     for (name, chances) in sections {
         let on: Vec<String> = chances

@@ -89,6 +89,9 @@ pub fn history_table(entries: &[Entry]) -> String {
             virtual_years(build.virtual_ms()),
         ]);
     }
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }

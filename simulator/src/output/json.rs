@@ -48,6 +48,7 @@ pub fn json_of(report: &Report, scenario: &str, overrides: &[String], wall_ms: u
         },
         "faults": counts.faults,
         "aimed": counts.aimed,
+        "buggify": counts.buggify,
         "rot": { "refused": counts.rot_refused, "harmless": counts.rot_harmless },
         "hypervisor_faults": report.hypervisor,
         "operations": operations,

@@ -1,6 +1,7 @@
 //! What is shown of a run: text, JSON, exit codes. Nothing is printed here; the binary does.
 
 mod drawn;
+mod explanation;
 mod github;
 mod history;
 mod json;
@@ -11,6 +12,7 @@ mod sweep;
 mod text;
 
 pub use drawn::drawn;
+pub use explanation::{explanation, explanation_json};
 pub use github::{is_github, workflow_error};
 pub use history::{history_json, history_table};
 pub use json::json_of;

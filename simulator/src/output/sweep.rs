@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use blixard_node::probes::Probe;
+use crate::probes::Probe;
 use serde_json::{Value, json};
 
 use super::text::{counted, grouped, speed};

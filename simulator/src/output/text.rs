@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use blixard_node::probes::Probe;
-
 use super::reproduce;
 use crate::determinism::Divergence;
+use crate::probes::Probe;
 use crate::scenario::Outcome;
 use crate::world::Report;
 
@@ -64,6 +63,9 @@ pub fn summary(report: &Report, scenario: &str, overrides: &[String], wall_us: u
     line("faults", counted(counts.faults.iter().map(|(name, count)| (*name, *count))));
     if !counts.aimed.is_empty() {
         line("aimed", counted(counts.aimed.iter().map(|(name, count)| (*name, *count))));
+    }
+    if !counts.buggify.is_empty() {
+        line("buggify", counted(counts.buggify.iter().map(|(name, count)| (*name, *count))));
     }
     if counts.rot_refused + counts.rot_harmless > 0 {
         line("rot", format!("{} disks refused, {} sound", counts.rot_refused, counts.rot_harmless));

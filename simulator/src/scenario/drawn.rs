@@ -28,6 +28,8 @@ words! {
         Hypervisor = "hypervisor",
         /// Faults of the kinds that the file does not name, beside those that it does.
         Faults = "faults",
+        /// Which sites of the simulator do what is legal and rare.
+        Buggify = "buggify",
     }
 }
 
@@ -78,7 +80,7 @@ impl Swarm {
             name: "draw",
             form: "a list of parts such as `\"network\"`, and of keys such as `\"cluster.lease_ttl\"`",
             default: "[]".into(),
-            doc: "What is drawn anew from each seed. Of a part that is drawn whole, the keys that the file writes stay as written; parts: `cluster`, `run`, `workload`, `network`, `disk`, `clock`, `process`, `hypervisor`, `faults`.",
+            doc: "What is drawn anew from each seed. Of a part that is drawn whole, the keys that the file writes stay as written; parts: `cluster`, `run`, `workload`, `network`, `disk`, `clock`, `process`, `hypervisor`, `faults`, `buggify`.",
         }]
     }
 

@@ -8,6 +8,7 @@ mod operation;
 mod page;
 mod reader;
 mod sections;
+mod sites;
 mod value;
 mod write;
 
@@ -26,6 +27,7 @@ pub use reader::{Key, Problem};
 pub use sections::{
     Clock, Cluster, Disk, Expect, Hypervisor, Network, Outcome, Process, Run, Storage, Workload,
 };
+pub use sites::{Buggify, Site};
 pub use value::{Chance, Spread, Value, duration};
 
 use reader::{Complaint, Table};
@@ -58,6 +60,8 @@ pub struct Scenario {
     pub process: Process,
     /// The hypervisors.
     pub hypervisor: Hypervisor,
+    /// What is legal and rare.
+    pub buggify: Buggify,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the clients do, if it is not drawn.
@@ -68,7 +72,7 @@ pub struct Scenario {
     pub swarm: Swarm,
 }
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "name",
     "description",
     "seed",
@@ -80,6 +84,7 @@ const TABLES: [&str; 15] = [
     "clock",
     "process",
     "hypervisor",
+    "buggify",
     "fault",
     "operation",
     "expect",
@@ -111,6 +116,7 @@ impl Scenario {
             (Clock::TABLE, Clock::keys()),
             (Process::TABLE, Process::keys()),
             (Hypervisor::TABLE, Hypervisor::keys()),
+            (Buggify::TABLE, Buggify::keys()),
             ("fault", Fault::keys()),
             ("operation", Operation::keys()),
             (Expect::TABLE, Expect::keys()),
@@ -175,6 +181,10 @@ impl Scenario {
             scenario.hypervisor = Hypervisor::read(&mut table)?;
             note(Part::Hypervisor, &table);
         }
+        if let Some(mut table) = section(&mut root, Buggify::TABLE)? {
+            scenario.buggify = Buggify::read(&mut table)?;
+            note(Part::Buggify, &table);
+        }
         if let Some(mut table) = section(&mut root, Expect::TABLE)? {
             scenario.expect = Expect::read(&mut table)?;
         }
@@ -202,6 +212,7 @@ fn keys_of_part(part: Part) -> Vec<&'static str> {
         Part::Clock => Clock::keys(),
         Part::Process => Process::keys(),
         Part::Hypervisor => Hypervisor::keys(),
+        Part::Buggify => Buggify::keys(),
         Part::Faults => Vec::new(),
     };
     keys.into_iter().map(|key| key.name).collect()

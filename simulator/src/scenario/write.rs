@@ -2,8 +2,8 @@
 
 use super::value::Value as _;
 use super::{
-    Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Operation, Part, Process, Run, Scenario, Swarm,
-    When, Workload, fault,
+    Buggify, Clock, Cluster, Disk, Expect, Fault, Hypervisor, Network, Operation, Part, Process, Run,
+    Scenario, Swarm, When, Workload, fault,
 };
 
 impl Scenario {
@@ -40,6 +40,7 @@ impl Scenario {
             (Clock::TABLE, self.clock.lines(kept(Part::Clock))),
             (Process::TABLE, self.process.lines(kept(Part::Process))),
             (Hypervisor::TABLE, self.hypervisor.lines(kept(Part::Hypervisor))),
+            (Buggify::TABLE, self.buggify.lines(kept(Part::Buggify))),
             (Expect::TABLE, self.expect.lines(|_| false)),
             (Swarm::TABLE, self.swarm.lines()),
         ]

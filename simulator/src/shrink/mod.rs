@@ -9,6 +9,8 @@ mod drive;
 mod edits;
 mod search;
 
+use std::fmt;
+
 use blixard_node::time::Time;
 
 use crate::scenario::{Outcome, Scenario};
@@ -18,12 +20,19 @@ pub use drive::{Options, Progress, Refused, Shrunk, shrink};
 pub use search::Search;
 
 /// A scenario with the seed that it fails with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Case {
-    /// With an explicit schedule.
+    /// With an explicit schedule, once it is shrunk.
     pub scenario: Scenario,
     /// The seed.
     pub seed: u64,
+}
+
+/// As the file that replays it.
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}:\n{}", self.seed, self.scenario.to_toml())
+    }
 }
 
 /// What has to stay as it is.

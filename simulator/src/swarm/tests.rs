@@ -44,6 +44,7 @@ fn every_condition_is_on_and_off() {
         all.extend(scenario.disk.chances());
         all.extend(scenario.hypervisor.chances());
         all.extend(scenario.workload.chances());
+        all.extend(scenario.buggify.chances());
         all
     };
     for (place, (key, _)) in chances(&drawn[0]).into_iter().enumerate() {

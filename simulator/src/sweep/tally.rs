@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blixard_node::probes::Probe;
+use crate::probes::Probe;
 use serde::{Deserialize, Serialize};
 
 use super::Finished;
@@ -187,7 +187,7 @@ impl Swept {
 mod by_name {
     use std::collections::BTreeMap;
 
-    use blixard_node::probes::Probe;
+    use crate::probes::Probe;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use blixard_node::probes::{Probe, Probes};
+use crate::probes::{Probe, Probes, WorldProbe};
 
 use super::*;
 use crate::trace::Sink;
@@ -41,7 +41,7 @@ impl Subject for Told {
             (report.outcome, report.violation) = (Outcome::Held, None);
         }
         let mut probes = Probes::default();
-        probes.hit(Probe::Elected);
+        probes.hit(Probe::World(WorldProbe::TwoLeaders));
         let faults = [("crash", seed)].into();
         report.counts = Counts { events: 10, elections: 1, faults, probes, ..Counts::default() };
         report.virtual_ms = 1_000;
@@ -91,8 +91,11 @@ fn every_run_is_folded_into_the_counts() {
     assert_eq!((swept.runs, swept.failures, swept.virtual_ms), (20, 0, 20_000));
     assert_eq!((swept.events, swept.elections), (200, 20));
     assert_eq!(swept.faults["crash"], (5..25).sum::<u64>());
-    assert_eq!(swept.probes[&Probe::Elected], 20);
-    assert!(!swept.never_hit().contains(&Probe::Elected) && swept.never_hit().contains(&Probe::Deposed));
+    assert_eq!(swept.probes[&Probe::World(WorldProbe::TwoLeaders)], 20);
+    assert!(
+        !swept.never_hit().contains(&Probe::World(WorldProbe::TwoLeaders))
+            && swept.never_hit().contains(&Probe::World(WorldProbe::NobodyUp))
+    );
     assert_eq!(swept.shares[0].runs, 20);
 }
 

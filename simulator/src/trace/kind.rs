@@ -348,7 +348,7 @@ kinds! {
     ]
     /// What a host sends to others is lost from now on, until the strike is over.
     Cut = "cut" [
-        strike: Number, "the strike's number";
+        strike: Number, "the strike's number; 0 for what is outside the healed core, cut off for good";
         to: Hosts, "the hosts it does not reach";
     ]
     /// A fault is over.

@@ -95,6 +95,15 @@ impl<'s> Trace<'s> {
         }
     }
 
+    /// Writes a line that was written before, to another log.
+    pub fn take(&mut self, entry: &Entry) {
+        self.hash.line(entry);
+        self.count += 1;
+        if let Some(sink) = &mut self.sink {
+            sink.entry(entry);
+        }
+    }
+
     /// The hash over all lines so far.
     #[must_use]
     pub fn hash(&self) -> u64 {

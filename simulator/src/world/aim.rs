@@ -40,6 +40,11 @@ impl Waiting {
     }
 }
 
+/// Whether it is a vote or asks for one.
+pub(super) fn is_vote(message: &Message) -> bool {
+    of_arrival(message) == Some(Aim::Election)
+}
+
 /// The moment that the arrival of a message is for its receiver.
 fn of_arrival(message: &Message) -> Option<Aim> {
     match &message.body {

@@ -166,6 +166,7 @@ impl World<'_> {
         };
         self.plan.struck.push(struck.with_what_it_takes());
         *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
+        self.mark_strike(fault.kind, hosts);
         let strike = self.plan.struck.len() as u64;
         self.log(Kind::Fault, None, [strike, fault.kind as u64, hosts, lasts.0]);
         if let Some(undo) = undo {

@@ -4,6 +4,7 @@ mod aim;
 mod event;
 mod faults;
 mod host;
+mod marks;
 mod operator;
 mod process;
 mod recovery;
@@ -25,6 +26,7 @@ use blixard_node::request::Reply;
 use blixard_node::rng::Rng;
 use blixard_node::time::Time;
 
+use crate::buggify::Sites;
 use crate::checkers::{Checkers, Subjects, Violation};
 use crate::hypervisor::Truth;
 use crate::net::Links;
@@ -68,6 +70,8 @@ pub(crate) mod streams {
     pub(crate) const OPERATIONS: u64 = 8 << 56;
     pub(crate) const PROBERS: u64 = 9 << 56;
 
+    pub(super) const BUGGIFY: u64 = 10 << 56;
+
     /// The number of something that has been given `nth` times to what is numbered `number`, both below 2²⁴ and 2³².
     pub(crate) const fn nth(number: u64, nth: u64) -> u64 {
         number << 24 | nth & 0xff_ffff
@@ -108,6 +112,7 @@ pub struct World<'s> {
     homes: Vec<Option<usize>>,
     cluster: ClusterId,
     links: Links,
+    sites: Sites,
     trace: Trace<'s>,
     checkers: Checkers,
     workload: Workload,
@@ -131,6 +136,8 @@ pub struct World<'s> {
     failure: Option<Violation>,
     /// The host whose code runs, for attributing a panic.
     running: Option<usize>,
+    /// For the marks on rare states alone.
+    last_runs: marks::LastRuns,
     scratch: Scratch,
 }
 
@@ -183,6 +190,7 @@ impl World<'_> {
             return (Outcome::Safety, None);
         }
         self.enter(Phase::Liveness);
+        self.mark_healing();
         self.recover(end + self.scenario.run.liveness.0)
     }
 

@@ -12,7 +12,8 @@ use super::traffic::{INBOX_MAX, NEWS_MAX};
 use super::{Members, World};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
-use crate::scenario::{Aim, CrashPoint, Storage};
+use crate::probes::WorldProbe;
+use crate::scenario::{Aim, CrashPoint, Site, Storage};
 use crate::trace::Kind;
 use crate::trace::words::word;
 
@@ -38,7 +39,10 @@ impl World<'_> {
     // Start.
 
     /// Starts a process on `host` after a while, unless another starts or ends there before.
-    pub(super) fn start_after(&mut self, host: usize, after: Duration) {
+    pub(super) fn start_after(&mut self, host: usize, mut after: Duration) {
+        if self.sites.fires(Site::ProcessStartSlow, host) {
+            after = after + self.sites.span(Site::ProcessStartSlow, host, 1_000..=60_000);
+        }
         let life = self.hosts[host].life;
         self.heap.push(self.now.get() + after.0, Event::Start { host: host as u16, life });
     }
@@ -73,6 +77,7 @@ impl World<'_> {
         let opened = Runtime::open(config, seed, clock, network, disk, host.hypervisor.attach());
         match opened {
             _ if dies_opening => {
+                self.mark(WorldProbe::DiedOpening);
                 drop(opened);
                 self.end_process(number, End::Killed, Some(Loss::Power));
                 self.start_after(number, Duration::from_millis(20));
@@ -100,6 +105,7 @@ impl World<'_> {
             Err(fatal) => {
                 let node = host.node.0;
                 self.log(Kind::OpenFailed, Some(number), [node]);
+                self.mark(WorldProbe::DiskFailedOpening);
                 self.after_fatal(number, &fatal);
             }
         }
@@ -258,6 +264,9 @@ impl World<'_> {
         let stalls = stalled || (!self.is_healed() && disk.stall.draw(&mut self.hosts[number].disk_rng));
         let disk = &self.scenario.disk;
         let mut latency = disk.latency.draw(&mut self.hosts[number].disk_rng);
+        if self.sites.fires(Site::DiskSyncSlow, number) {
+            latency = Duration(100 * latency.0);
+        }
         if stalls {
             latency = latency + disk.stall_for.draw(&mut self.hosts[number].disk_rng);
         }
@@ -288,7 +297,10 @@ impl World<'_> {
         }
         self.release_replies(number);
         self.plan_hypervisor(number);
-        let takes = self.scenario.process.turn.draw(&mut self.hosts[number].process_rng);
+        let mut takes = self.scenario.process.turn.draw(&mut self.hosts[number].process_rng);
+        if self.sites.fires(Site::ProcessTurnSlow, number) {
+            takes = Duration(100 * takes.0);
+        }
         let host = &mut self.hosts[number];
         host.busy_until = now + takes.0;
         host.turns += 1;
@@ -326,8 +338,11 @@ impl World<'_> {
         let now = self.now.get();
         let host = &mut self.hosts[number];
         let Some(deadline) = host.process.as_ref().and_then(|process| process.deadline()) else { return };
-        let at = host.clock.true_at(deadline).0.max(host.busy_until).max(now + 1);
+        let mut at = host.clock.true_at(deadline).0.max(host.busy_until).max(now + 1);
         if at < host.wake_at {
+            if self.sites.fires(Site::ProcessWakeLate, number) {
+                at += self.sites.span(Site::ProcessWakeLate, number, 0..=1_000).0;
+            }
             host.wake_at = at;
             self.heap.push(at, Event::Wake { host: number as u16, life: host.life });
         }
@@ -341,6 +356,7 @@ impl World<'_> {
         match event {
             NodeEvent::BecameLeader { term } => {
                 self.counts.elections += 1;
+                self.mark_election(number);
                 self.hosts[number].leads = Some(term);
                 self.log(Kind::Leads, Some(number), [term]);
                 self.moment(Aim::Elected, number);
@@ -440,6 +456,10 @@ impl World<'_> {
 
     /// Ends the process, if there is one. The disk keeps what survives that; without a loss it is closed in good order.
     pub(super) fn end_process(&mut self, number: usize, why: End, loss: Option<Loss>) {
+        self.mark_end(number, why, loss);
+        if loss == Some(Loss::Power) && self.sites.fires(Site::DiskLastWriteFirst, number) {
+            self.hosts[number].disk.tear_backwards();
+        }
         let host = &mut self.hosts[number];
         let write = if host.disk.is_under_way() { host.write } else { 0 };
         if let Some(process) = host.process.take() {

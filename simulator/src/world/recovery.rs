@@ -173,10 +173,10 @@ impl World<'_> {
             if dead {
                 self.lose_power(outside);
             } else {
-                for host in (0..self.hosts.len()).filter(|host| *host != outside) {
-                    self.links.cut(outside, host);
-                    self.links.cut(host, outside);
-                }
+                let others = (0..self.hosts.len()).filter(|host| *host != outside);
+                let pairs: Vec<_> = others.flat_map(|host| [(outside, host), (host, outside)]).collect();
+                pairs.iter().for_each(|(from, to)| self.links.cut(*from, *to));
+                self.tell_pairs(0, &pairs);
             }
             self.hosts[outside].presence = Presence::Gone;
         }
@@ -185,6 +185,7 @@ impl World<'_> {
     fn heal(&mut self, core: &[usize]) {
         self.end_faults();
         self.links.heal();
+        self.sites.silence();
         self.operator.settle_down();
         self.refresh_askable();
         self.workload.stop();

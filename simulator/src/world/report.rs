@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use blixard_node::probes::Probes;
 use blixard_node::time::Time;
 
 use super::World;
 use crate::checkers::{Subjects, Violation};
+use crate::probes::Probes;
 use crate::scenario::Outcome;
 use crate::schedule::Schedule;
 
@@ -49,7 +49,9 @@ pub struct Counts {
     pub faults: BTreeMap<&'static str, u64>,
     /// Of these, those that were aimed, by the moment that they waited for.
     pub aimed: BTreeMap<&'static str, u64>,
-    /// Rare states of node code that were reached.
+    /// What was legal and rare, by site.
+    pub buggify: BTreeMap<&'static str, u64>,
+    /// Rare states that were reached.
     pub probes: Probes,
 }
 
@@ -109,6 +111,7 @@ impl Report {
 
 impl World<'_> {
     pub(super) fn report(mut self, outcome: Outcome, proof: Option<String>) -> Report {
+        self.counts.buggify = self.sites.fired();
         let mut hypervisor: BTreeMap<&'static str, u64> = BTreeMap::new();
         for host in &self.hosts {
             if let Some(process) = &host.process {

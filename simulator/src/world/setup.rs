@@ -15,6 +15,7 @@ use super::event::Heap;
 use super::host::{Host, NEVER, Presence};
 use super::report::Counts;
 use super::{Members, Phase, Scratch, World, faults, operator, streams};
+use crate::buggify::Sites;
 use crate::checkers::Checkers;
 use crate::clock::{SimClock, draw_rate};
 use crate::disk::{Engine, SimDisk};
@@ -52,6 +53,7 @@ impl<'s> World<'s> {
             homes: vec![None],
             cluster: ClusterId(Rng::new(seed, streams::CLUSTER).u64() | 1),
             links: Links::new(hosts, scenario.network.clone(), |link| Rng::new(seed, streams::LINKS | link)),
+            sites: Sites::new(scenario.buggify.clone(), seed, streams::BUGGIFY),
             trace: Trace::new(sink),
             checkers: Checkers::new(settings.kill_grace),
             workload: Workload::new(workload_config(scenario), seed, warm, &scenario.operations),
@@ -68,6 +70,7 @@ impl<'s> World<'s> {
             decided: 0,
             failure: None,
             running: None,
+            last_runs: super::marks::LastRuns::default(),
             scratch: Scratch::default(),
             now,
         };
@@ -86,6 +89,7 @@ impl<'s> World<'s> {
         let presence = if spare { Presence::Spare } else { Presence::In };
         let node = self.new_node(number);
         let disk = SimDisk::new(self.engine(), format!("host-{}", number + 1));
+        clock.set_sites(self.sites.clone(), number);
         let hypervisor = self.new_hypervisor(number, node, &clock);
         let rngs = [streams::NODES, streams::DISKS, streams::PROCESSES]
             .map(|stream| Rng::new(self.seed, stream + number as u64));
@@ -103,13 +107,15 @@ impl<'s> World<'s> {
 
     pub(super) fn new_hypervisor(&self, host: usize, node: NodeId, clock: &SimClock) -> HostHypervisor {
         let stream = |first: u64| Rng::new(self.seed, first + host as u64 + 0x10_0000 * node.0);
-        HostHypervisor::new(
+        let hypervisor = HostHypervisor::new(
             node,
             Rc::new(clock.clone()),
             hypervisor_faults(&self.scenario, self.sabotage),
             self.scenario.cluster.kill_grace,
             [stream(streams::HYPERVISORS), stream(streams::HYPERVISORS_ODD)],
-        )
+        );
+        hypervisor.set_sites(self.sites.clone(), host);
+        hypervisor
     }
 
     pub(super) fn engine(&self) -> Engine {

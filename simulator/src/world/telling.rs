@@ -172,7 +172,13 @@ impl World<'_> {
 
     /// Which links a strike has cut.
     pub(super) fn tell_cuts(&mut self, strike: u64, undo: &Undo) {
-        let Undo::Mend(pairs) = undo else { return };
+        if let Undo::Mend(pairs) = undo {
+            self.tell_pairs(strike, pairs);
+        }
+    }
+
+    /// Which ways from one host to another are cut from now on.
+    pub(super) fn tell_pairs(&mut self, strike: u64, pairs: &[(usize, usize)]) {
         for host in 0..self.hosts.len() {
             let to = pairs.iter().filter(|(from, _)| *from == host).fold(0, |mask, (_, to)| mask | 1 << to);
             if to != 0 {

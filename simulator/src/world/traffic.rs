@@ -12,7 +12,8 @@ use super::event::Event;
 use super::host::NEVER;
 use crate::history::revision_of;
 use crate::net::Fate;
-use crate::scenario::Aim;
+use crate::probes::WorldProbe;
+use crate::scenario::{Aim, Site};
 use crate::trace::words::word;
 use crate::trace::{Kind, of_node};
 
@@ -54,13 +55,14 @@ impl World<'_> {
             let why = if known { word!(LOST, "nobody") } else { word!(LOST, "no-address") };
             return self.lose(from, [id, to.0, kind, why]);
         };
-        let fate = if home == from { Fate::Arrives(LOOPBACK) } else { self.links.draw(from, home) };
+        let fate = self.fate(from, home, &message);
         match fate {
             Fate::Lost => return self.lose(from, [id, to.0, kind, word!(LOST, "chance")]),
             Fate::Cut => return self.lose(from, [id, to.0, kind, word!(LOST, "cut")]),
             Fate::Arrives(_) | Fate::Twice(..) => {}
         }
         let Some(message) = self.carry(from, home, message) else { return };
+        self.repeat(from, home, to, id, &message);
         let message = Box::new(message);
         match fate {
             Fate::Arrives(delay) => self.arrive(home, to, delay, id, message),
@@ -70,6 +72,38 @@ impl World<'_> {
                 self.arrive(home, to, second, id, message);
             }
             Fate::Lost | Fate::Cut => {}
+        }
+    }
+
+    /// What becomes of a message that has somewhere to go.
+    fn fate(&mut self, from: usize, home: usize, message: &Message) -> Fate {
+        let sites = &self.sites;
+        if home == from {
+            return Fate::Arrives(LOOPBACK);
+        }
+        let lost = match &message.body {
+            Body::SnapshotChunk(_) | Body::SnapshotAck { .. } => sites.fires(Site::NetPieceLost, from),
+            Body::HeartbeatAck(_) => sites.fires(Site::NetLeaseLost, from),
+            _ => super::aim::is_vote(message) && sites.fires(Site::NetVoteLost, from),
+        };
+        let fate = self.links.draw(from, home);
+        match fate {
+            Fate::Arrives(_) if lost => Fate::Lost,
+            Fate::Arrives(delay) if self.sites.fires(Site::NetKeptLong, from) => {
+                Fate::Arrives(delay + self.sites.span(Site::NetKeptLong, from, 1_000..=120_000))
+            }
+            fate => fate,
+        }
+    }
+
+    /// Further copies of a message, if it is one that comes again and again.
+    fn repeat(&mut self, from: usize, home: usize, to: NodeId, id: u64, message: &Message) {
+        if home == from || !self.sites.fires(Site::NetRepeated, from) {
+            return;
+        }
+        for _ in 0..=self.sites.below(Site::NetRepeated, from, 5) {
+            let after = self.sites.span(Site::NetRepeated, from, 0..=1_000);
+            self.arrive(home, to, after, id, Box::new(message.clone()));
         }
     }
 
@@ -104,8 +138,12 @@ impl World<'_> {
     pub(super) fn deliver(&mut self, number: usize, to: NodeId, id: u64, message: Box<Message>) {
         let [kind, term, index, count, commit] = of_node::message(&message);
         let host = &mut self.hosts[number];
-        let there = host.node == to && host.suspended == 0;
+        let lives_here = host.node == to;
+        let there = lives_here && host.suspended == 0;
         let Some(process) = host.process.as_mut().filter(|_| there) else {
+            if !lives_here {
+                self.mark(WorldProbe::MessageForTheDead);
+            }
             return self.lose(number, [id, to.0, kind, word!(LOST, "nobody")]);
         };
         if process.inbox_len() >= INBOX_MAX {
@@ -160,7 +198,8 @@ impl World<'_> {
     }
 
     pub(super) fn take_output(&mut self, mut output: crate::workload::Output) {
-        for call in output.calls.drain(..) {
+        for mut call in output.calls.drain(..) {
+            self.maybe_ask_the_gone(&mut call);
             self.tell_call(&call);
             self.ask(call.to, call.ticket, call.operation, call.request);
         }
@@ -174,6 +213,18 @@ impl World<'_> {
         }
         self.scratch.output = output;
         self.plan_clients();
+    }
+
+    /// A client may know nodes that are there no more.
+    fn maybe_ask_the_gone(&mut self, call: &mut crate::workload::Call) {
+        let gone = |node: &usize| !self.askable.contains(&NodeId(*node as u64));
+        if self.sites.fires(Site::ClientAsksTheGone, 0) {
+            let gone: Vec<usize> = (1..self.homes.len()).filter(gone).collect();
+            if !gone.is_empty() {
+                let place = self.sites.below(Site::ClientAsksTheGone, 0, gone.len() as u64);
+                call.to = NodeId(gone[place as usize] as u64);
+            }
+        }
     }
 
     /// Puts a request on its way to a node.
@@ -210,6 +261,12 @@ impl World<'_> {
     }
 
     fn reply(&mut self, from: usize, ticket: Ticket, reply: Option<Box<Reply>>) {
+        let cut = self.sites.fires(Site::ClientCutOff, from);
+        let reply = reply.filter(|_| !cut);
+        if reply.is_some() && self.sites.fires(Site::ClientAnsweredTwice, from) {
+            let again = self.sites.span(Site::ClientAnsweredTwice, from, 0..=10_000);
+            self.heap.push(self.now.get() + again.0, Event::Reply { ticket, reply: reply.clone() });
+        }
         if let Some(delay) = self.links.draw_client(from) {
             self.heap.push(self.now.get() + delay.0, Event::Reply { ticket, reply });
         }
@@ -262,6 +319,7 @@ impl World<'_> {
         if !self.scratch.truths.is_empty() {
             let truths = std::mem::take(&mut self.scratch.truths);
             self.checkers.on_truth(&truths);
+            self.mark_truths(&truths);
             for truth in &truths {
                 self.tell_truth(number, &truth.fact);
                 if matches!(truth.fact, crate::hypervisor::Fact::RunStarted { .. }) {

@@ -20,6 +20,12 @@ fn flags_that_make_no_sense_are_named_with_the_way_out() {
         ("sweep --scenario short.toml --scenario short.toml --seeds 0..1", "short.toml is there twice"),
         ("sweep --scenario empty --seeds 0..1", "the folder empty holds no .toml file"),
         ("sweep --scenario shrot.toml --seeds 0..1", "there is no scenario \"shrot.toml\""),
+        ("swarm --seeds 0..9 --artifacts kept", "--shrink"),
+        ("swarm --seeds 0..9 --shrink --shrink-time long", "--shrink-time: "),
+        (
+            "swarm --seeds 0..9 --shrink --artifacts short.toml",
+            "--artifacts: cannot make the folder short.toml",
+        ),
         ("history --history nowhere.redb", "there is no history at nowhere.redb"),
         ("history --format xml", "[possible values: table, json]"),
     ] {

@@ -1,6 +1,7 @@
 //! Sweeps as a user runs them: the binary, its flags, what it prints and keeps, and what interrupts it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests of a whole process on real files")]
 
+mod failing;
 mod flags;
 mod history;
 mod interrupted;

@@ -64,12 +64,13 @@ impl Node {
         if identity.node != config.id {
             return Err(OpenError::WrongNode { stored: identity.node, configured: config.id });
         }
+        let probes = met_on_disk(&stored);
         let agent = Agent::open(stored.agent.clone(), process, now.boot);
         let join = Join::new(stored.identity.is_none(), now.boot);
         let raft_rng = Rng::new(rng.u64(), 0);
         let controller = Controller::open(config.id, &config.raft, stored, raft_rng, now.boot)
             .map_err(|reason| OpenError::Corrupt { reason })?;
-        let me = Me { config, identity, process, probes: Probes::default(), loopback: Vec::new() };
+        let me = Me { config, identity, process, probes, loopback: Vec::new() };
         let forwards = BTreeMap::new();
         Ok(Self { me, controller, agent, join, forwards, next_forward: 0, retire: None, fresh: true, now })
     }
@@ -325,13 +326,15 @@ impl Node {
         if self.controller.is_leader() {
             self.controller.request(asker, request, ctx);
         } else {
+            ctx.hit(Probe::ForwardMissed);
             ctx.answer(asker, Err(RequestError::NoLeader));
         }
     }
 
     fn forward_answered(&mut self, name: u64, reply: Reply, out: &mut Effects) {
-        if let Some(forward) = self.forwards.remove(&name) {
-            out.replies.push((forward.ticket, reply));
+        match self.forwards.remove(&name) {
+            Some(forward) => out.replies.push((forward.ticket, reply)),
+            None => self.me.probes.hit(Probe::ForwardAnsweredLate),
         }
     }
 
@@ -396,4 +399,16 @@ fn is_served(controller: &Controller, from: NodeId, incarnation: Incarnation, ct
         ctx.send(from, Body::Refused { reason });
     }
     !refused
+}
+
+/// What is rare about the content that a node opens on.
+fn met_on_disk(stored: &Stored) -> Probes {
+    let mut probes = Probes::default();
+    if stored.entries.last().is_some_and(|last| last.index > stored.hard_state.commit) {
+        probes.hit(Probe::ReopenedWithTail);
+    }
+    if stored.snapshot.as_ref().is_some_and(|snapshot| !snapshot.membership.voters_outgoing.is_empty()) {
+        probes.hit(Probe::ReopenedInJoint);
+    }
+    probes
 }

@@ -34,20 +34,68 @@ probes! {
     DeposedWithProposals = "deposed-with-proposals",
     /// A leader was deposed with reads it had not confirmed yet.
     DeposedWithReads = "deposed-with-unconfirmed-reads",
+    /// A leader was deposed while it gave a host up.
+    DeposedWhileGivingUp = "deposed-while-giving-a-host-up",
+    /// A leader was deposed while it took a lost host back.
+    DeposedWhileRegaining = "deposed-while-regaining-a-host",
+    /// A leader was deposed while it assigned VMs.
+    DeposedWhileAssigning = "deposed-while-assigning",
+    /// A leader was deposed in the middle of a membership change.
+    DeposedInJoint = "deposed-in-joint-change",
+    /// A leader was deposed while it sent a snapshot.
+    DeposedWithSnapshot = "deposed-while-sending-a-snapshot",
+    /// A leader came to office with entries of earlier terms not carried out.
+    ElectedWithBacklog = "elected-with-entries-of-earlier-terms",
+    /// A leader came to office by the voters of before, in a joint change that takes it out.
+    ElectedOnTheWayOut = "elected-by-the-outgoing-voters-alone",
+    /// A leader gave way as soon as it had committed its own departure.
+    CommittedOwnDeparture = "committed-its-own-departure",
+    /// Appends waited for the disk because term, vote or members changed in the same turn.
+    AppendsHeld = "appends-held-back",
     /// A read had to wait for the term's first commit.
     ReadBeforeFirstCommit = "read-before-first-commit",
+    /// A round was confirmed that nobody waits for any more.
+    ConfirmedTooLate = "confirmation-for-nobody",
+    /// A process opened on a log that goes beyond what it knew to be committed.
+    ReopenedWithTail = "reopened-with-uncommitted-entries",
+    /// A process opened on a snapshot from the middle of a membership change.
+    ReopenedInJoint = "reopened-in-joint-change",
     /// A retry was answered from the session.
     RetryAnswered = "retry-answered-from-session",
+    /// A retry was refused: nobody remembers any more whether it took effect.
+    RetryRefused = "retry-refused",
+    /// A request stood in the log twice.
+    LoggedTwice = "request-logged-twice",
+    /// A session was expired to make room.
+    SessionEvicted = "session-evicted",
     /// A session had been expired.
     SessionExpired = "session-expired",
     /// A decision no longer fitted the state and was taken anew.
     Replanned = "decision-taken-anew",
+    /// An assignment no longer fitted the state when it was carried out.
+    AssignmentOvertaken = "assignment-overtaken",
+    /// A report no longer fitted the state when it was carried out.
+    ReportOvertaken = "report-overtaken",
+    /// A VM that should run found no host that could take it.
+    Unplaceable = "vm-left-without-a-host",
     /// No host could take a VM.
     NoRoom = "no-room",
     /// A generation given by a client did not match.
     GenerationConflict = "generation-conflict",
     /// A host was given up.
     HostLost = "host-lost",
+    /// A host was given up by a leader that no longer leads.
+    HostLostByAnother = "host-lost-by-an-earlier-leader",
+    /// A host was given up that was given up before, or is there no more.
+    HostLostTwice = "host-lost-twice",
+    /// A lost host was asked whether it hears.
+    LostHostAsked = "lost-host-asked-whether-it-hears",
+    /// A heartbeat was confirmed for a host that had been given up meanwhile.
+    GrantOvertaken = "grant-overtaken-by-the-hosts-loss",
+    /// A heartbeat came after a newer one of its process.
+    HeartbeatOutOfOrder = "heartbeat-out-of-order",
+    /// A heartbeat came from a host that is not, or no longer, a member.
+    HeartbeatOfStranger = "heartbeat-of-a-stranger",
     /// A host given up was heard again.
     HostRegained = "host-regained",
     /// A heartbeat of a host about to be given up was left unanswered.
@@ -64,10 +112,24 @@ probes! {
     SnapshotRestored = "snapshot-restored",
     /// A piece of a snapshot was sent again.
     SnapshotPieceRepeated = "snapshot-piece-repeated",
+    /// A snapshot took the place of a replica that had fallen behind.
+    SnapshotReplacedState = "snapshot-replaced-a-replica",
+    /// A snapshot from the middle of a membership change was taken from the leader.
+    SnapshotOfJoint = "snapshot-of-a-joint-change-restored",
+    /// A newer snapshot took the place of one that was being sent.
+    SnapshotSuperseded = "snapshot-superseded-by-a-newer-one",
+    /// A snapshot began to come in while another was half there.
+    SnapshotOvertaken = "snapshot-overtaken-by-another",
+    /// A piece of a snapshot came twice or too early.
+    SnapshotPieceOutOfOrder = "snapshot-piece-out-of-order",
+    /// A piece of a snapshot came from a leader of an older term.
+    SnapshotOfOldTerm = "snapshot-piece-of-an-older-term",
     /// A snapshot transfer was given up.
     SnapshotAbandoned = "snapshot-abandoned",
     /// A log entry was replaced by a new leader's.
     LogTruncated = "log-truncated",
+    /// A membership change in the log was replaced by a new leader's entry.
+    ChangeTruncated = "membership-change-truncated",
     /// A joint change was entered.
     JointEntered = "joint-change-entered",
     /// A joint change was left by another leader than the one that entered it.
@@ -78,18 +140,50 @@ probes! {
     Promoted = "worker-promoted",
     /// A voter became a worker.
     Demoted = "voter-demoted",
+    /// One joint change took voters in and others out.
+    VotersSwapped = "voters-swapped",
+    /// A leader that is to vote no more looked for another one.
+    LeaderLeaves = "leader-hands-over-to-leave",
+    /// A host that was to leave is gone.
+    HostDropped = "host-dropped",
+    /// A host was to leave that still has VMs.
+    HostBusy = "busy-host-not-removed",
+    /// A node asked to be taken in while that was under way.
+    JoinRepeated = "join-repeated",
     /// A node under another disk's identity was refused.
     IdentityRefused = "identity-refused",
     /// Leadership was handed over on request.
     LeadershipHandedOver = "leadership-handed-over",
     /// A proposal was refused by a full pipe.
     ProposalDropped = "proposal-dropped",
+    /// A proposal was refused because leadership was being handed over.
+    DroppedInHandOver = "proposal-dropped-in-hand-over",
     /// A request could not be passed on for want of a leader.
     NoLeaderKnown = "no-leader-known",
     /// A passed-on request was not answered in time.
     ForwardTimedOut = "forward-timed-out",
     /// The leader changed while it had a passed-on request in hand.
     ForwardOvertaken = "forward-overtaken",
+    /// A request was passed on to a node that did not lead.
+    ForwardMissed = "forward-to-a-node-that-does-not-lead",
+    /// A passed-on request was answered when nobody waited any more.
+    ForwardAnsweredLate = "forward-answered-too-late",
+    /// A lease ran out while VMs were alive.
+    ExpiredWithRuns = "lease-expired-over-live-vms",
+    /// A lease ran out while a VM was starting.
+    ExpiredDuringStart = "lease-expired-during-a-start",
+    /// An agent whose lease had run out was given a set again.
+    LeaseRegained = "lease-regained",
+    /// An agent looked for another leader because its own was silent.
+    LookedElsewhere = "agent-looked-elsewhere",
+    /// An agent was sent from member to member.
+    SentInCircles = "agent-sent-in-circles",
+    /// An agent was asked whether it hears.
+    AskedWhetherHeard = "agent-asked-whether-it-hears",
+    /// A lease came without the set that it is for.
+    AckWithoutSet = "acknowledgement-without-a-set",
+    /// A VM was assigned here anew while its last run here was being stopped.
+    AssignedDuringStop = "assigned-anew-during-stop",
     /// The agent's lease ran out.
     LeaseExpired = "lease-expired",
     /// An acknowledgement came when its lease was over.
@@ -106,10 +200,24 @@ probes! {
     OrphanKilled = "orphan-of-an-older-epoch-killed",
     /// A run that is no longer assigned here was killed.
     UnassignedKilled = "unassigned-run-killed",
+    /// A run whose end nobody had confirmed was killed to be sure.
+    UnconfirmedKilled = "unconfirmed-run-killed",
+    /// An end was told of a run that the agent did not have, or no longer.
+    EndOfAnotherRun = "end-of-another-run-told",
+    /// An end was told before the agent knew what was assigned to it.
+    EndUnheard = "end-told-before-the-first-set",
     /// A VM exited unasked.
     VmExited = "vm-exited",
     /// A VM's end was found out by listing.
     SilentDeath = "silent-death-found",
+    /// A start came back without anybody knowing whether the VM is alive.
+    StartUncertain = "start-uncertain",
+    /// A stop came back without anybody knowing whether the VM is dead.
+    StopUncertain = "stop-uncertain",
+    /// A stop that took too long was asked for again.
+    StopRepeated = "stop-repeated",
+    /// A preparation that took too long was asked for again.
+    PrepareRepeated = "preparation-repeated",
     /// A start failed and was tried again later.
     StartFailed = "start-failed",
     /// A host has built something else than what the VM is pinned to.
@@ -118,6 +226,10 @@ probes! {
     Purged = "deleted-vm-purged",
     /// What a deleted VM kept on a host could not be removed at once.
     PurgeFailed = "purge-failed",
+    /// A removal of volumes was refused because the VM was alive.
+    PurgeOfRunning = "purge-of-a-running-vm-refused",
+    /// A removal of volumes that took too long was asked for again.
+    PurgeRepeated = "purge-repeated",
     /// A start was refused because the VM was running already.
     StartedTwice = "start-of-a-running-vm-refused",
     /// A start came too late for its lease.

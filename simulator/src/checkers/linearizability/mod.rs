@@ -6,6 +6,10 @@
 //! configuration is the place in the history, the set of open operations already placed, and the object's state; operations that have
 //! returned need no bit any more, so the sets stay as small as the concurrency.
 //!
+//! Operations whose outcome is not known stay open for ever, and a search that tries every subset of them does not end. Here one takes effect only right
+//! before an answer that is not explained without it; alike ones are counted, not told apart; and a
+//! configuration is left alone when it was entered before with no more of them used up, because whatever follows from it follows from that one.
+//!
 //! Histories of independent objects are checked apart (Horn and Kroening, "P-compositionality").
 
 mod search;
@@ -30,8 +34,37 @@ pub trait Model {
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 
     /// Whether `op` does nothing to the object, in any state. (A step may still tell more about a state that was not
-    /// fully known.) Such operations are placed as soon as they fit, which spares the search most of its choices.
+    /// fully known; what fits that one must have fitted before.) Such operations are placed as soon as they fit, which spares the search most of its choices.
     fn only_looks(&self, op: &Self::Op) -> bool;
+
+    /// Whether `op` leads from every state to the same one, so that nothing before it matters to it.
+    fn forgets(&self, op: &Self::Op) -> bool {
+        let _ = op;
+        false
+    }
+
+    /// Whether `less`, where it has an effect, has the one that `more` would have: then nothing is lost by using it up first. Both have
+    /// no answer.
+    fn is_weaker(&self, less: &Self::Op, more: &Self::Op) -> bool {
+        let _ = (less, more);
+        false
+    }
+
+    /// Whether a state in which `op` fits can still be made of `state` by operations whose outcomes are not known, or only by a way that
+    /// was there before `state`, too. True when in doubt: it spares the search chains of such operations that lead nowhere.
+    fn in_reach(&self, state: &Self::State, op: &Self::Op, unanswered: &Unanswered<'_, Self::Op>) -> bool {
+        let _ = (state, op, unanswered);
+        true
+    }
+}
+
+/// The operations whose outcomes are not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Unanswered<'a, O> {
+    /// One of each kind of which some have been called and have not taken effect.
+    pub kinds: &'a [&'a O],
+    /// How many have been called and have not taken effect.
+    pub left: u64,
 }
 
 /// An operation in time. Any clock will do as long as it orders invocations and returns; one that returns at
@@ -68,7 +101,7 @@ pub struct Illegal {
     pub operation: usize,
     /// How many operations had returned before, all of them placed.
     pub passed: usize,
-    /// The operations open at that return, itself not among them.
+    /// The operations open at that return, itself not among them, those that never return last.
     pub open: Vec<usize>,
     /// States the object can be in there, at most [`Illegal::STATES_MAX`] of them.
     pub states: Vec<String>,
@@ -82,8 +115,8 @@ impl Illegal {
 /// Bounds of a search. Past them the verdict is [`Verdict::Undecided`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Configurations remembered for one object; each costs its state and 24 to 280 bytes, by how many
-    /// operations are open at once.
+    /// Configurations remembered for one object; each costs its state, 32 to 288 bytes by how many operations are open at once, and 8 bytes
+    /// for each kind of operation that has taken effect in it without an answer.
     pub configurations_max: usize,
 }
 
@@ -93,7 +126,7 @@ impl Default for Limits {
     }
 }
 
-/// The most operations of one object that may be open at once, those that never return included.
+/// The most operations of one object that may be open at once, those that never return left out.
 pub const OPEN_MAX: usize = 1_024;
 
 /// Checks one object's history, in any order.

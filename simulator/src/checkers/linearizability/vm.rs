@@ -8,22 +8,62 @@ use blixard_node::ids::{Generation, VmId};
 use blixard_node::request::{Read, Reply, Request, Response, VmView, Write};
 use blixard_node::spec::{VmName, Wanted};
 
-use super::{Model, Timed};
+use super::{Model, Timed, Unanswered};
 use crate::history::{Operation, Outcome};
 
 /// The model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VmModel;
 
+/// Which VM it is. Identities are never used again, and rise.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// An answer has told it.
+    Known(VmId),
+    /// Not told yet: one after the newest that was told under the name.
+    After(Option<VmId>),
+}
+
+impl Identity {
+    /// Whether this is `vm`, as far as is known.
+    fn may_be(self, vm: VmId) -> bool {
+        match self {
+            Self::Known(known) => known == vm,
+            Self::After(last) => last.is_none_or(|last| vm > last),
+        }
+    }
+
+    /// The newest one that was told.
+    fn last(self) -> Option<VmId> {
+        match self {
+            Self::Known(vm) => Some(vm),
+            Self::After(last) => last,
+        }
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Known(vm) => write!(f, "{vm}"),
+            Self::After(Some(last)) => write!(f, "later than {last}"),
+            Self::After(None) => f.write_str("any"),
+        }
+    }
+}
+
 /// What stands under the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VmState {
     /// Nothing.
-    Absent,
+    Absent {
+        /// The newest VM that an answer has told of.
+        last: Option<VmId>,
+    },
     /// A VM.
     Present {
-        /// Its identity, once an answer has told it.
-        vm: Option<VmId>,
+        /// Which.
+        vm: Identity,
         /// Its generation.
         generation: Generation,
         /// What is wanted of it.
@@ -31,8 +71,8 @@ pub enum VmState {
     },
     /// A deleted VM that may have gone meanwhile.
     Leaving {
-        /// Its identity, once an answer has told it.
-        vm: Option<VmId>,
+        /// Which.
+        vm: Identity,
         /// Its generation.
         generation: Generation,
     },
@@ -108,21 +148,23 @@ impl Model for VmModel {
     type Op = VmOp;
 
     fn initial(&self) -> VmState {
-        VmState::Absent
+        VmState::Absent { last: None }
     }
 
     fn step(&self, state: &VmState, op: &VmOp) -> Option<VmState> {
         let Some(seen) = op.seen else { return effect(*state, op) };
         match (*state, seen) {
             (_, Seen::Unknown) => absent(*state, op.call),
-            (VmState::Absent | VmState::Leaving { .. }, Seen::Done { .. }) if op.call == VmCall::Create => {
-                created(seen)
+            (VmState::Absent { .. } | VmState::Leaving { .. }, Seen::Done { .. })
+                if op.call == VmCall::Create =>
+            {
+                created(last_of(*state), seen)
             }
-            (VmState::Absent, Seen::NotTaken) => (op.call == VmCall::Create).then_some(*state),
-            (VmState::Leaving { .. }, Seen::NotTaken) => {
-                (op.call == VmCall::Create).then_some(VmState::Absent)
+            (VmState::Absent { .. }, Seen::NotTaken) => (op.call == VmCall::Create).then_some(*state),
+            (VmState::Leaving { vm, .. }, Seen::NotTaken) => {
+                (op.call == VmCall::Create).then_some(VmState::Absent { last: vm.last() })
             }
-            (VmState::Absent, _) => None,
+            (VmState::Absent { .. }, _) => None,
             (VmState::Present { vm, generation, wanted }, _) => present(vm, generation, wanted, op, seen),
             (VmState::Leaving { vm, generation }, _) => leaving(vm, generation, op, seen),
         }
@@ -131,13 +173,65 @@ impl Model for VmModel {
     fn only_looks(&self, op: &VmOp) -> bool {
         op.call == VmCall::Get || op.seen.is_some_and(|seen| !matches!(seen, Seen::Done { .. }))
     }
+
+    fn is_weaker(&self, less: &VmOp, more: &VmOp) -> bool {
+        less.call == more.call && less.expected.is_some() && more.expected.is_none()
+    }
+
+    /// Generations rise by one with each operation. From beyond the one that `op` has seen, a way leads through the VM's end, and that was open
+    /// before, unless the end itself was asked for at a later generation. And what has ended comes back only by being created, as another VM.
+    fn in_reach(&self, state: &VmState, op: &VmOp, unanswered: &Unanswered<'_, VmOp>) -> bool {
+        let here = matches!(state, VmState::Present { .. });
+        let creates = || unanswered.kinds.iter().any(|other| other.call == VmCall::Create);
+        if !here && needs_presence(op) && !creates() {
+            return false;
+        }
+        let now = generation_of(*state);
+        if let Some(Seen::Vm { vm, .. }) = op.seen
+            && last_of(*state).is_some_and(|last| last > vm)
+        {
+            return false;
+        }
+        let Some(seen) = generation_seen(op) else { return true };
+        // The last step may be `op` itself.
+        if seen.0 > now.0 + unanswered.left + 1 {
+            return false;
+        }
+        let ends_later = |other: &&VmOp| {
+            other.call == VmCall::Delete && other.expected.is_some_and(|expected| expected >= now)
+        };
+        !here || now <= seen || unanswered.kinds.iter().any(ends_later)
+    }
+}
+
+/// Whether `op` can be answered so only when the VM is there and not on its way out.
+fn needs_presence(op: &VmOp) -> bool {
+    match (op.call, op.seen) {
+        (VmCall::Create, seen) => seen == Some(Seen::Exists),
+        (VmCall::Delete, _) => false,
+        (_, Some(Seen::Done { .. } | Seen::NoRoom | Seen::NotStopped | Seen::NotTaken)) => true,
+        (_, Some(Seen::Vm { deleting, .. })) => !deleting,
+        _ => false,
+    }
+}
+
+/// The generation of a VM that is there, at most, when `op` is answered so; none when it can be any.
+fn generation_seen(op: &VmOp) -> Option<Generation> {
+    match op.seen? {
+        Seen::Done { generation, .. } | Seen::Vm { generation, .. } | Seen::Conflict(generation) => {
+            Some(generation)
+        }
+        Seen::Unknown => Some(Generation(0)),
+        Seen::Exists | Seen::Deleting | Seen::NoRoom | Seen::NotStopped | Seen::NotTaken => op.expected,
+    }
 }
 
 /// The effect of an operation whose answer is not known.
 fn effect(state: VmState, op: &VmOp) -> Option<VmState> {
     match (state, op.call) {
-        (VmState::Absent | VmState::Leaving { .. }, VmCall::Create) => {
-            Some(VmState::Present { vm: None, generation: Generation(1), wanted: Wanted::Stopped })
+        (VmState::Absent { .. } | VmState::Leaving { .. }, VmCall::Create) => {
+            let vm = Identity::After(last_of(state));
+            Some(VmState::Present { vm, generation: Generation(1), wanted: Wanted::Stopped })
         }
         (VmState::Present { generation, .. }, _)
             if op.expected.is_some_and(|expected| expected != generation) =>
@@ -150,7 +244,7 @@ fn effect(state: VmState, op: &VmOp) -> Option<VmState> {
 }
 
 /// A VM that was there, changed; none when the call leaves it as it is.
-fn changed(vm: Option<VmId>, generation: Generation, wanted: Wanted, call: VmCall) -> Option<VmState> {
+fn changed(vm: Identity, generation: Generation, wanted: Wanted, call: VmCall) -> Option<VmState> {
     let next = Generation(generation.0 + 1);
     match (call, wanted) {
         (VmCall::Start, Wanted::Stopped) => {
@@ -167,22 +261,17 @@ fn changed(vm: Option<VmId>, generation: Generation, wanted: Wanted, call: VmCal
 
 fn absent(state: VmState, call: VmCall) -> Option<VmState> {
     let gone = !matches!(state, VmState::Present { .. }) && call != VmCall::Create;
-    gone.then_some(VmState::Absent)
+    gone.then_some(VmState::Absent { last: last_of(state) })
 }
 
-fn created(seen: Seen) -> Option<VmState> {
+fn created(last: Option<VmId>, seen: Seen) -> Option<VmState> {
     let Seen::Done { vm, generation } = seen else { return None };
-    let fresh = generation == Generation(1);
+    let fresh = generation == Generation(1) && vm.is_none_or(|vm| Identity::After(last).may_be(vm));
+    let vm = vm.map_or(Identity::After(last), Identity::Known);
     fresh.then_some(VmState::Present { vm, generation, wanted: Wanted::Stopped })
 }
 
-fn present(
-    vm: Option<VmId>,
-    generation: Generation,
-    wanted: Wanted,
-    op: &VmOp,
-    seen: Seen,
-) -> Option<VmState> {
+fn present(vm: Identity, generation: Generation, wanted: Wanted, op: &VmOp, seen: Seen) -> Option<VmState> {
     let same = VmState::Present { vm, generation, wanted };
     if op.expected.is_some_and(|expected| expected != generation) {
         return (seen == Seen::Conflict(generation)).then_some(same);
@@ -190,8 +279,8 @@ fn present(
     match (op.call, seen) {
         (VmCall::Create, Seen::Exists) => Some(same),
         (VmCall::Get, Seen::Vm { vm: id, generation: at, wanted: want, deleting: false }) => {
-            let fits = vm.is_none_or(|vm| vm == id) && at == generation && want == wanted;
-            fits.then_some(VmState::Present { vm: Some(id), generation, wanted })
+            let fits = vm.may_be(id) && at == generation && want == wanted;
+            fits.then_some(VmState::Present { vm: Identity::Known(id), generation, wanted })
         }
         // A VM wanted stopped may still be assigned, which no answer shows.
         (VmCall::Update, Seen::NotStopped) => Some(same),
@@ -213,7 +302,7 @@ fn present(
 }
 
 /// The answers that show a deleted VM still there.
-fn leaving(vm: Option<VmId>, generation: Generation, op: &VmOp, seen: Seen) -> Option<VmState> {
+fn leaving(vm: Identity, generation: Generation, op: &VmOp, seen: Seen) -> Option<VmState> {
     let same = VmState::Leaving { vm, generation };
     if op.expected.is_some_and(|expected| expected != generation) {
         return (seen == Seen::Conflict(generation)).then_some(same);
@@ -222,8 +311,8 @@ fn leaving(vm: Option<VmId>, generation: Generation, op: &VmOp, seen: Seen) -> O
         (VmCall::Create | VmCall::Start | VmCall::Stop | VmCall::Update, Seen::Deleting) => Some(same),
         (VmCall::Delete, Seen::Done { generation: told, .. }) => (told == generation).then_some(same),
         (VmCall::Get, Seen::Vm { vm: id, generation: at, deleting: true, wanted: Wanted::Stopped }) => {
-            let fits = vm.is_none_or(|vm| vm == id) && at == generation;
-            fits.then_some(VmState::Leaving { vm: Some(id), generation })
+            let fits = vm.may_be(id) && at == generation;
+            fits.then_some(VmState::Leaving { vm: Identity::Known(id), generation })
         }
         _ => None,
     }
@@ -231,8 +320,16 @@ fn leaving(vm: Option<VmId>, generation: Generation, op: &VmOp, seen: Seen) -> O
 
 fn generation_of(state: VmState) -> Generation {
     match state {
-        VmState::Absent => Generation(0),
+        VmState::Absent { .. } => Generation(0),
         VmState::Present { generation, .. } | VmState::Leaving { generation, .. } => generation,
+    }
+}
+
+/// The newest VM that an answer has told of.
+fn last_of(state: VmState) -> Option<VmId> {
+    match state {
+        VmState::Absent { last } => last,
+        VmState::Present { vm, .. } | VmState::Leaving { vm, .. } => vm.last(),
     }
 }
 

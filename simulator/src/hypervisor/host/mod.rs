@@ -16,8 +16,9 @@ use blixard_node::spec::Resources;
 use blixard_node::time::{Duration, Time};
 
 use super::{Fact, HostClock, HypervisorFaults, Truth};
+use crate::buggify::Sites;
 use crate::sabotage::Lie;
-use crate::scenario::{Chance, Spread};
+use crate::scenario::{Chance, Site, Spread};
 use building::Building;
 use ends::{End, Ends, not_running};
 
@@ -40,6 +41,7 @@ pub struct SimHypervisor {
     suspended: bool,
     deadline_highest: Time,
     truth: Vec<Truth>,
+    sites: Option<(Sites, usize)>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -162,6 +164,7 @@ impl SimHypervisor {
             suspended: false,
             deadline_highest: Time(0),
             truth: Vec::new(),
+            sites: None,
             counts: BTreeMap::new(),
         }
     }
@@ -191,6 +194,14 @@ impl SimHypervisor {
     }
 
     // What the world does to the host.
+
+    pub(super) fn set_sites(&mut self, sites: Sites, host: usize) {
+        self.sites = Some((sites, host));
+    }
+
+    fn site_fires(&self, site: Site) -> bool {
+        self.sites.as_ref().is_some_and(|(sites, host)| sites.fires(site, *host))
+    }
 
     pub(super) fn attach(&mut self) -> u64 {
         self.process += 1;
@@ -397,6 +408,11 @@ impl SimHypervisor {
                     if self.faults.lie == Lie::Lists {
                         views.retain(|_| self.odd.ratio(7, 8));
                     }
+                    if let Some((sites, host)) = &self.sites
+                        && sites.fires(Site::HypervisorListShuffled, *host)
+                    {
+                        sites.shuffle(Site::HypervisorListShuffled, *host, &mut views);
+                    }
                     self.answer(now, call, Ok(Done::Listed(views)));
                 }
                 Due::StartEnds { vm, token } => self.start_ends(now, vm, token),
@@ -415,6 +431,9 @@ impl SimHypervisor {
                 Due::Exited { process, end } => {
                     if self.hears(process) {
                         let event = VmEvent::Exited { exit: end.exit, reason: end.words.into() };
+                        if self.site_fires(Site::HypervisorExitTwice) {
+                            out.push(Input::HypervisorEvent { run: end.run, event: event.clone() });
+                        }
                         out.push(Input::HypervisorEvent { run: end.run, event });
                     }
                 }
@@ -448,7 +467,8 @@ impl SimHypervisor {
             return self.schedule(at, Due::Dies { vm, token, cause: Cause::Deadline });
         }
         let at = now + self.faults.kill.draw(&mut self.rng);
-        let at = if at < latest { at } else { latest.max(now) };
+        let last = self.site_fires(Site::HypervisorKillLast);
+        let at = if at < latest && !last { at } else { latest.max(now) };
         self.schedule(at, Due::Dies { vm, token, cause: Cause::Deadline });
     }
 

@@ -8,12 +8,14 @@ function resized() {
   redraw();
 }
 
-// The way to the violation: from the first step of the explanation, or the two seconds before.
+// The way to the violation: the last thousand events, or more when an explanation begins earlier.
+const EVENTS_BEFORE = 1000;
+
 function showViolation() {
   const mark = run.head.mark;
   if (!mark) return;
   const steps = run.steps.map(step => run.at[step.event]).filter(at => at <= mark.at);
-  const from = Math.max(Math.min(mark.at - 2e9, ...steps), mark.at - 20e9, 0);
+  const from = Math.min(run.at[Math.max(mark.event - EVENTS_BEFORE, 0)], ...steps);
   const length = Math.max(mark.at - from, 1e6);
   glideTo(from - length * 0.05, mark.at + length * 0.12);
   const lane = layout.lanes[run.lane[mark.event]];

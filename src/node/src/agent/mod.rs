@@ -17,7 +17,7 @@ use crate::message::{Assignment, Body, Heartbeat, HeartbeatAck, Nonce};
 use crate::probes::Probe;
 use crate::stored::AgentRecord;
 use crate::time::{Duration, Time};
-use vm::{Local, Op};
+use vm::{Local, Op, Stand};
 
 /// Heartbeats an acknowledgement is waited for, at most.
 const OUTSTANDING_MAX: usize = 32;
@@ -160,6 +160,9 @@ impl Agent {
     /// The lease is over: everything dies, and nothing starts before a new set has come.
     fn expire(&mut self, ctx: &mut Context<'_>) {
         ctx.hit(Probe::LeaseExpired);
+        let stands = |matches: fn(&Stand) -> bool| self.vms.values().any(|local| matches(&local.stand));
+        ctx.hit_if(stands(|stand| matches!(stand, Stand::Running(_))), Probe::ExpiredWithRuns);
+        ctx.hit_if(stands(|stand| matches!(stand, Stand::Starting(..))), Probe::ExpiredDuringStart);
         ctx.event(Event::LeaseExpired);
         self.lease_end = None;
         self.has_set = false;
@@ -199,8 +202,10 @@ impl Agent {
         self.heartbeat_sent = Some(now);
         self.nudged = false;
         if self.leader.is_none() || now.since(self.heard) > SILENCE_MAX {
+            ctx.hit_if(self.leader.is_some(), Probe::LookedElsewhere);
             self.look_elsewhere(ctx.id(), now);
         }
+        ctx.hit_if(self.redirects > REDIRECTS_MAX, Probe::SentInCircles);
         let Some(to) = self.leader else { return };
         self.sequence += 1;
         if self.outstanding.len() >= OUTSTANDING_MAX {
@@ -281,6 +286,7 @@ impl Agent {
         self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
         self.redirects = 0;
         if ack.ttl == Duration::ZERO {
+            ctx.hit(Probe::AskedWhetherHeard);
             // The leader waits to hear that it is heard.
             self.urgent = true;
             return;
@@ -300,7 +306,7 @@ impl Agent {
         self.learn_members(ack.members, ctx);
         match ack.set {
             Some(set) => self.take_set(ack.revision, set, ctx),
-            None if !self.has_set => return,
+            None if !self.has_set => return ctx.hit(Probe::AckWithoutSet),
             None => {}
         }
         self.lease_end = Some(self.lease_end.map_or(lease_end, |end| end.max(lease_end)));
@@ -340,12 +346,17 @@ impl Agent {
             self.record.set_revision = revision;
             ctx.out.writes.agent = Some(self.record.clone());
         }
+        ctx.hit_if(self.expired, Probe::LeaseRegained);
         self.has_set = true;
         self.expired = false;
         let mut left: BTreeMap<VmId, Assignment> = set.into_iter().map(|one| (one.run.vm, one)).collect();
         for (vm, local) in &mut self.vms {
             match left.remove(vm) {
-                Some(assignment) => local.assign(assignment, ctx.now.boot),
+                Some(assignment) => {
+                    let stops = |run| matches!(local.stand, Stand::Stopping(old, _) if old != run);
+                    ctx.hit_if(stops(assignment.run), Probe::AssignedDuringStop);
+                    local.assign(assignment, ctx.now.boot);
+                }
                 None => local.unassign(),
             }
         }

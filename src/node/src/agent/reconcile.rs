@@ -120,6 +120,7 @@ impl Agent {
             }
             Decision::Purge => {
                 let Some(assigned) = local.assignment() else { return };
+                ctx.hit_if(matches!(local.stand, Stand::Purging(_)), Probe::PurgeRepeated);
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
                 (Op::Purge(run), HypervisorRequest::Purge { run, name, spec })
             }
@@ -128,6 +129,8 @@ impl Agent {
                     ctx.hit(Probe::OrphanKilled);
                 } else if local.run().is_some() {
                     ctx.hit(Probe::UnassignedKilled);
+                } else {
+                    ctx.hit(Probe::UnconfirmedKilled);
                 }
                 (Op::Stop(run), HypervisorRequest::Kill { run })
             }
@@ -152,6 +155,7 @@ impl Agent {
                 let (Some(assigned), Some(deadline)) = (local.assignment(), self.lease_end) else { return };
                 let (run, name, spec) = (assigned.run, assigned.name.clone(), assigned.spec.clone());
                 let artifact = assigned.artifact.clone();
+                ctx.hit_if(matches!(local.stand, Stand::Preparing(_)), Probe::PrepareRepeated);
                 if matches!(decision, Decision::Prepare) {
                     (Op::Prepare(run), HypervisorRequest::Prepare { run, name, spec, artifact })
                 } else {
@@ -269,6 +273,7 @@ impl Agent {
                 local.failed("it cannot be started".into(), now);
             }
             Err(HypervisorError::Uncertain { .. }) => {
+                ctx.hit(Probe::StartUncertain);
                 local.stands(Stand::Unknown(run), now);
                 self.list_at = now;
             }
@@ -310,6 +315,7 @@ impl Agent {
                 local.stands(Stand::Running(run), now);
             }
             Err(_) => {
+                ctx.hit(Probe::StopUncertain);
                 local.stands(Stand::Unknown(run), now);
                 self.list_at = self.list_at.min(now + ASK_AGAIN);
             }
@@ -330,6 +336,7 @@ impl Agent {
                 local.stands(Stand::Idle, now);
             }
             Err(HypervisorError::AlreadyRunning { epoch }) => {
+                ctx.hit(Probe::PurgeOfRunning);
                 let run = Run { vm: run.vm, epoch };
                 local.unconfirmed = Some(run);
                 local.stands(Stand::Running(run), now);
@@ -346,10 +353,13 @@ impl Agent {
         let VmEvent::Exited { exit, reason } = event;
         let now = ctx.now.boot;
         if !self.vms.contains_key(&run.vm) && !self.has_set {
+            ctx.hit(Probe::EndUnheard);
             return self.ended_before_its_time(run, *exit, reason, now);
         }
         let is_meant = |local: &&mut Local| local.run() == Some(run) || planted!(OldExitBelieved);
-        let Some(local) = self.vms.get_mut(&run.vm).filter(is_meant) else { return };
+        let Some(local) = self.vms.get_mut(&run.vm).filter(is_meant) else {
+            return ctx.hit(Probe::EndOfAnotherRun);
+        };
         if planted!(OldExitBelieved) {
             local.unconfirmed = None;
         }
@@ -421,6 +431,7 @@ impl Agent {
         if !overdue {
             return;
         }
+        ctx.hit_if(matches!(local.stand, Stand::Stopping(..)), Probe::StopRepeated);
         if matches!(local.stand, Stand::Starting(..) | Stand::Stopping(..)) {
             ctx.hit(Probe::CompletionLost);
         }

@@ -186,7 +186,9 @@ impl Leases {
             ctx.hit(Probe::CondemnedHeartbeat);
             return;
         }
-        let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else { return };
+        let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else {
+            return ctx.hit(Probe::GrantOvertaken);
+        };
         let deaf =
             lease.unheard.is_some_and(|(_, since)| ctx.now.boot.since(since) > state.settings.lease_ttl);
         lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
@@ -216,6 +218,7 @@ impl Leases {
         let Some(lease) = self.hosts.get_mut(&node) else { return false };
         if let Some(beat) = lease.pending.take().filter(|_| !lease.hears) {
             lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
+            ctx.hit(Probe::LostHostAsked);
             ask_whether_heard(node, &beat, ctx);
         }
         lease.hears

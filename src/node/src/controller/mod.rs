@@ -24,6 +24,7 @@ use crate::config::RaftConfig;
 use crate::context::Context;
 use crate::ids::NodeId;
 use crate::message::SnapshotChunk;
+use crate::probes::Probe;
 use crate::rng::Rng;
 use crate::state::State;
 use crate::stored::Stored;
@@ -145,6 +146,7 @@ impl Controller {
     /// A piece of a snapshot.
     pub(crate) fn snapshot_piece(&mut self, from: NodeId, chunk: SnapshotChunk, ctx: &mut Context<'_>) {
         if chunk.message.term < self.consensus.term() {
+            ctx.hit(Probe::SnapshotOfOldTerm);
             // An empty answer of a higher term deposes the old leader that sent it.
             return self.raft(from, header_only(*chunk.message), ctx);
         }

@@ -110,10 +110,16 @@ impl Office {
             ctx.answer(asker, Err(RequestError::NoLeader));
         }
         for proposal in self.proposals {
-            if let Purpose::Client { asker, .. } = proposal.purpose {
-                ctx.hit(Probe::DeposedWithProposals);
-                let reason = "the leader lost its office before the request was committed".into();
-                ctx.answer(asker, Err(RequestError::Unknown { reason }));
+            match proposal.purpose {
+                Purpose::Client { asker, .. } => {
+                    ctx.hit(Probe::DeposedWithProposals);
+                    let reason = "the leader lost its office before the request was committed".into();
+                    ctx.answer(asker, Err(RequestError::Unknown { reason }));
+                }
+                Purpose::Lose { .. } => ctx.hit(Probe::DeposedWhileGivingUp),
+                Purpose::Regain { .. } => ctx.hit(Probe::DeposedWhileRegaining),
+                Purpose::Assign => ctx.hit(Probe::DeposedWhileAssigning),
+                Purpose::Join { .. } | Purpose::Drop { .. } | Purpose::Report { .. } => {}
             }
         }
         let under_way = self.reads.under_way.into_iter().flat_map(|round| round.reads);

@@ -11,6 +11,7 @@ use super::Controller;
 use super::log::{from_conf_state, from_raft, snapshot_from_raft};
 use super::office::Office;
 use crate::codec;
+use crate::command::Action;
 use crate::context::Context;
 use crate::effects::Event;
 use crate::ids::{NodeId, Revision};
@@ -71,6 +72,10 @@ impl Controller {
     }
 
     fn append(&mut self, entries: &[eraftpb::Entry], ctx: &mut Context<'_>) {
+        let log = self.consensus.log();
+        let replaced = entries.first().map_or(u64::MAX, |first| first.index)..=log.last();
+        let mut replaced = replaced.filter_map(|index| log.entry(index));
+        ctx.hit_if(replaced.any(|entry| entry.entry_type != EntryType::EntryNormal), Probe::ChangeTruncated);
         let last = self.consensus.log().last();
         if self.consensus.raw().mut_store().append(entries) {
             ctx.hit(Probe::LogTruncated);
@@ -148,15 +153,23 @@ impl Controller {
                 Err(error) => panic!("the committed command {revision} is not understood: {error}"),
             };
             let hosts_before = state.hosts.len();
+            let (hash_before, floor_before) = (state.hash(), state.sessions.floor());
             let applied = state.apply(revision, &command);
             answer = applied.answer;
-            self.directory_changed |= hosts_before != state.hosts.len()
-                || matches!(command.action, crate::command::Action::AddHost { .. });
+            ctx.hit_if(state.sessions.floor() > floor_before, Probe::SessionEvicted);
+            mark_command(
+                &command.action,
+                state.hash() != hash_before,
+                entry.term < self.consensus.term(),
+                ctx,
+            );
+            self.directory_changed |=
+                hosts_before != state.hosts.len() || matches!(command.action, Action::AddHost { .. });
             if let Some(office) = &mut self.office {
                 office.untidy = true;
                 self.touched.extend(applied.touched);
                 // Also when an earlier leader took it in: a host that is never heard must be given up like any other.
-                if let crate::command::Action::AddHost { node, .. } = command.action {
+                if let Action::AddHost { node, .. } = command.action {
                     office.leases.lease_from(node, ctx.now.boot);
                 }
             }
@@ -175,6 +188,8 @@ impl Controller {
         let Some(proposal) = office.proposals.pop_front_if(|first| first.index == entry.index) else {
             return;
         };
+        let first = answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        ctx.hit_if(first.is_some_and(|(revision, _)| revision.0 != entry.index), Probe::LoggedTwice);
         self.resolve(proposal.purpose, answer, ctx);
     }
 
@@ -221,6 +236,7 @@ impl Controller {
         let votes_no_more = new.voters_outgoing.is_empty() && !new.voters.contains(&ctx.id());
         self.consensus.raw().mut_store().set_membership(new);
         if votes_no_more && self.is_leader() {
+            ctx.hit(Probe::CommittedOwnDeparture);
             self.consensus.step_down();
         }
         self.directory_changed = true;
@@ -250,6 +266,8 @@ impl Controller {
             Err(error) => panic!("the snapshot of index {} is not understood: {error}", snapshot.index),
         };
         ctx.hit(Probe::SnapshotRestored);
+        ctx.hit_if(self.state.is_some(), Probe::SnapshotReplacedState);
+        ctx.hit_if(!snapshot.membership.voters_outgoing.is_empty(), Probe::SnapshotOfJoint);
         ctx.event(Event::Restored { revision: Revision(snapshot.index), state_hash: state.hash() });
         self.applied = snapshot.index;
         self.applied_term = snapshot.term;
@@ -318,6 +336,9 @@ impl Controller {
         if self.office.as_ref().is_some_and(|office| !leads || office.term != term)
             && let Some(office) = self.office.take()
         {
+            let joint = !self.consensus.log().membership().voters_outgoing.is_empty();
+            ctx.hit_if(joint, Probe::DeposedInJoint);
+            ctx.hit_if(self.transfers.is_sending(), Probe::DeposedWithSnapshot);
             office.close(ctx);
             self.transfers.deposed();
             ctx.event(Event::LostLeadership { term });
@@ -329,8 +350,12 @@ impl Controller {
             if let Some(state) = &self.state {
                 office.leases.adopt_hosts(state, ctx.now.boot);
             }
-            if !self.consensus.log().membership().voters_outgoing.is_empty() {
+            // The last entry is its own first one.
+            ctx.hit_if(self.applied + 1 < self.consensus.last_index(), Probe::ElectedWithBacklog);
+            let membership = self.consensus.log().membership();
+            if !membership.voters_outgoing.is_empty() {
                 ctx.hit(Probe::JointLeftByAnother);
+                ctx.hit_if(!membership.voters.contains(&ctx.id()), Probe::ElectedOnTheWayOut);
             }
             self.office = Some(office);
         }
@@ -341,6 +366,7 @@ impl Controller {
         let me = ctx.id();
         let membership = self.consensus.log().membership();
         let alone = |half: &[NodeId]| half.iter().all(|node| *node == me);
+        ctx.hit_if(self.hold_all && !ctx.out.early_sends.is_empty(), Probe::AppendsHeld);
         if std::mem::take(&mut self.hold_all)
             || (alone(&membership.voters) && alone(&membership.voters_outgoing))
         {
@@ -361,5 +387,18 @@ impl Controller {
         {
             ctx.out.directory = Some(state.directory(self.voters()));
         }
+    }
+}
+
+/// Marks what a command met when it was carried out: whether it had an effect, and whether an earlier leader had proposed it.
+fn mark_command(action: &Action, has_effect: bool, is_older: bool, ctx: &mut Context<'_>) {
+    match action {
+        Action::Assign { .. } => ctx.hit_if(!has_effect, Probe::AssignmentOvertaken),
+        Action::Report { .. } => ctx.hit_if(!has_effect, Probe::ReportOvertaken),
+        Action::LoseHost { .. } => {
+            ctx.hit_if(!has_effect, Probe::HostLostTwice);
+            ctx.hit_if(has_effect && is_older, Probe::HostLostByAnother);
+        }
+        _ => {}
     }
 }

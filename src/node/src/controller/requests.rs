@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use raft::eraftpb::ConfChangeType;
+
 use super::Controller;
 use super::members::{self, Candidate};
 use super::office::{Proposal, Purpose, Round, TIDY_EVERY};
@@ -66,7 +68,10 @@ impl Controller {
                 ctx.hit(Probe::RetryAnswered);
                 return ctx.answer(asker, reply(answer));
             }
-            Lookup::Refused(error) => return ctx.answer(asker, Err(error)),
+            Lookup::Refused(error) => {
+                ctx.hit(Probe::RetryRefused);
+                return ctx.answer(asker, Err(error));
+            }
         }
         if let Write::CreateVm { spec, .. } | Write::UpdateVm { spec, .. } = &*write
             && let Err(reason) = spec.validate()
@@ -110,7 +115,10 @@ impl Controller {
                 office.proposals.push_back(Proposal { index, purpose });
                 true
             }
-            None => false,
+            None => {
+                ctx.hit_if(self.consensus.is_handing_over(), Probe::DroppedInHandOver);
+                false
+            }
         }
     }
 
@@ -127,6 +135,7 @@ impl Controller {
             Purpose::Drop { node } => {
                 office.dropping = false;
                 office.leases.forget(node);
+                ctx.hit(Probe::HostDropped);
             }
             Purpose::Lose { node } => {
                 office.leases.given_up(node);
@@ -167,6 +176,7 @@ impl Controller {
             Err(RequestError::NoRoom { .. }) => ctx.hit(Probe::NoRoom),
             Err(RequestError::GenerationConflict { .. }) => ctx.hit(Probe::GenerationConflict),
             Err(RequestError::SessionExpired { .. }) => ctx.hit(Probe::SessionExpired),
+            Err(RequestError::HostBusy { .. }) => ctx.hit(Probe::HostBusy),
             _ => {}
         }
         ctx.answer(asker, reply(answer));
@@ -183,9 +193,9 @@ impl Controller {
     /// An agent's heartbeat, here at the leader.
     pub(crate) fn heartbeat(&mut self, from: NodeId, beat: &Heartbeat, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
-        let Some(host) = state.hosts.get(&from) else { return };
+        let Some(host) = state.hosts.get(&from) else { return ctx.hit(Probe::HeartbeatOfStranger) };
         if !office.leases.heard(from, beat, state, ctx.now.boot) {
-            return;
+            return ctx.hit(Probe::HeartbeatOutOfOrder);
         }
         if host.lost {
             if office.leases.hears(from, ctx)
@@ -249,10 +259,11 @@ impl Controller {
         }
         let under_way =
             |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { node } if node == from);
-        if !self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
-            let action = Action::AddHost { node: from, incarnation, host: spec };
-            self.propose(action, Purpose::Join { node: from }, ctx);
+        if self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
+            return ctx.hit(Probe::JoinRepeated);
         }
+        let action = Action::AddHost { node: from, incarnation, host: spec };
+        self.propose(action, Purpose::Join { node: from }, ctx);
     }
 
     fn welcome(&self, node: NodeId, ctx: &mut Context<'_>) {
@@ -288,7 +299,7 @@ impl Controller {
     pub(super) fn end_round(&mut self, context: u64, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
         let Some(mut round) = office.reads.under_way.take_if(|round| round.context == context) else {
-            return;
+            return ctx.hit(Probe::ConfirmedTooLate);
         };
         if planted!(LateReadsJoin) {
             round.reads.append(&mut office.reads.waiting);
@@ -378,7 +389,7 @@ impl Controller {
         }
         let moves = state.place_unplaced(MOVES_MAX);
         if moves.is_empty() {
-            return;
+            return ctx.hit(Probe::Unplaceable);
         }
         office.assigning = true;
         let leaves =
@@ -431,10 +442,16 @@ impl Controller {
         let membership = self.consensus.log().membership();
         match members::plan(ctx.id(), membership, &candidates, state.settings.voters_max) {
             Some(members::Step::Change(change)) => {
+                let has = |kind| change.changes.iter().any(|single| single.change_type == kind);
+                let swaps = has(ConfChangeType::AddNode) && has(ConfChangeType::RemoveNode);
+                ctx.hit_if(swaps, Probe::VotersSwapped);
                 let taken = self.consensus.propose_change(change);
                 ctx.hit_if(!taken, Probe::ProposalDropped);
             }
-            Some(members::Step::HandOver(to)) => self.consensus.transfer_leader(to),
+            Some(members::Step::HandOver(to)) => {
+                ctx.hit(Probe::LeaderLeaves);
+                self.consensus.transfer_leader(to);
+            }
             None => {}
         }
     }

@@ -59,6 +59,7 @@ impl Transfers {
         if data.len() > ctx.me.config.raft.chunk_bytes {
             ctx.hit(Probe::SnapshotInPieces);
         }
+        ctx.hit_if(self.outgoing.contains_key(&to), Probe::SnapshotSuperseded);
         let crc = crc32fast::hash(&data);
         let out = Outgoing { message: Box::new(message), data, crc, offset: 0, sent: ctx.now.boot, tries: 0 };
         self.outgoing.insert(to, out);
@@ -121,12 +122,15 @@ impl Transfers {
             if chunk.offset != 0 || self.incoming.as_ref().is_some_and(|incoming| incoming.term > term) {
                 return None;
             }
+            ctx.hit_if(self.incoming.is_some(), Probe::SnapshotOvertaken);
             self.incoming =
                 Some(Incoming { from, term, index, len: chunk.len, crc: chunk.crc, data: Vec::new() });
         }
         let incoming = self.incoming.as_mut()?;
         if chunk.offset == incoming.data.len() as u64 {
             incoming.data.extend_from_slice(&chunk.data);
+        } else {
+            ctx.hit(Probe::SnapshotPieceOutOfOrder);
         }
         let offset = incoming.data.len() as u64;
         if offset < incoming.len {
@@ -163,6 +167,10 @@ impl Transfers {
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.outgoing.values().map(|out| out.sent + REPEAT_AFTER).min()
+    }
+
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// A deposed leader sends no more.

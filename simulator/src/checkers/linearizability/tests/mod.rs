@@ -1,6 +1,7 @@
 //! Histories with known verdicts, the search against a naive one, and its speed.
 
 mod files;
+mod large;
 mod naive;
 mod vms;
 
@@ -37,6 +38,10 @@ impl Model for Register {
 
     fn only_looks(&self, op: &RegisterOp) -> bool {
         matches!(op, RegisterOp::Read(_) | RegisterOp::Swap(_, _, Some(false)))
+    }
+
+    fn forgets(&self, op: &RegisterOp) -> bool {
+        matches!(op, RegisterOp::Write(_))
     }
 }
 
@@ -126,7 +131,7 @@ fn the_search_gives_up_in_the_open() {
     let limits = Limits { configurations_max: 1_000 };
     let Verdict::Undecided { reason } = check(&Register, &history, limits) else { panic!("decided") };
     assert_eq!(reason, "more than 1000 configurations had to be remembered");
-    let crowd: Vec<_> = (0..2_000).map(|number| endless(Write((number % 251) as u8), number)).collect();
+    let crowd: Vec<_> = (0..2_000).map(|number| timed(Write((number % 251) as u8), number, 9_999)).collect();
     let Verdict::Undecided { reason } = verdict(&crowd) else { panic!("decided") };
     assert_eq!(reason, "2000 operations on one object are open at once, at most 1024 are checked");
 }

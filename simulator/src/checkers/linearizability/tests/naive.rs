@@ -144,9 +144,10 @@ fn large_history(
 }
 
 #[test]
-fn copes_with_fifty_clients_and_ten_thousand_operations() {
+fn copes_with_fifty_clients_whose_writes_all_matter() {
+    let operations = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
     for (seed, spoil) in [(1, false), (2, false), (3, true)] {
-        let histories = large_history(seed, 50, 10_000, 10, spoil);
+        let histories = large_history(seed, 50, operations, 10, spoil);
         let slices = histories.iter().map(|(key, history)| (*key, history.as_slice()));
         let result = check_all(&Text, slices, Limits::default());
         assert_eq!(result.is_err(), spoil, "seed {seed}: {result:?}");

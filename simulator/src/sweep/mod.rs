@@ -151,6 +151,14 @@ struct Shared<I> {
     threads: usize,
 }
 
+/// When no further seed is begun.
+struct Bounds<'w> {
+    /// Since this call began.
+    watch: &'w Stopwatch,
+    /// Failures in all, those before this call among them.
+    failures_max: Option<u64>,
+}
+
 /// Tells that a thread has ended, also when its observer has panicked.
 struct Leaves<'s, I> {
     shared: &'s Mutex<Shared<I>>,
@@ -186,6 +194,9 @@ impl Sweep {
     pub fn run_from(&self, from: Checkpoint, subject: &dyn Subject, observer: &dyn Observer) -> Checkpoint {
         let watch = Stopwatch::start();
         let wall_us_before = from.swept.wall_us;
+        // The bounds are those of this call: whoever goes on with a sweep that has stopped at one wants more of it.
+        let failures_max = self.failures_max.map(|max| from.swept.failures.saturating_add(max));
+        let bounds = Bounds { watch: &watch, failures_max };
         let jobs = self.jobs.max(1);
         let done = from.done.clone();
         let next = plan::runs(&self.seeds, self.scenarios.len(), self.shard)
@@ -195,10 +206,10 @@ impl Sweep {
         let elapsed_us = || wall_us_before + watch.elapsed_us();
         std::thread::scope(|scope| {
             for thread in 0..jobs {
-                let (shared, ended, watch) = (&shared, &ended, &watch);
+                let (shared, ended, bounds) = (&shared, &ended, &bounds);
                 scope.spawn(move || {
                     let _leaves = Leaves { shared, ended };
-                    self.work(thread, shared, watch, subject, observer);
+                    self.work(thread, shared, bounds, subject, observer);
                 });
             }
             let mut guard = lock(&shared);
@@ -222,15 +233,15 @@ impl Sweep {
         &self,
         thread: usize,
         shared: &Mutex<Shared<I>>,
-        watch: &Stopwatch,
+        bounds: &Bounds<'_>,
         subject: &dyn Subject,
         observer: &dyn Observer,
     ) {
         loop {
             let planned = {
                 let mut shared = lock(shared);
-                let late = self.time_max_ms.is_some_and(|max| watch.elapsed_ms() >= max);
-                let failed = self.failures_max.is_some_and(|max| shared.at.swept.failures >= max);
+                let late = self.time_max_ms.is_some_and(|max| bounds.watch.elapsed_ms() >= max);
+                let failed = bounds.failures_max.is_some_and(|max| shared.at.swept.failures >= max);
                 if late || failed || observer.stop() {
                     return;
                 }

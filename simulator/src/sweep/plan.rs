@@ -171,6 +171,9 @@ mod tests {
             let mut each = [0; 12];
             runs(&seeds, 12, shard).for_each(|run| each[run.place] += 1);
             assert_eq!(each, [10; 12], "{shard}");
+            // Also of fewer seeds than there are shares.
+            let few = len(&Seeds::from(0..8), 12, shard);
+            assert!((4..=8).contains(&few), "{shard} has {few} of 96");
         }
     }
 

@@ -130,6 +130,11 @@ fn no_seed_is_begun_after_so_many_failures() {
     let subject = Told { fails_from: Some(10), ..Told::default() };
     let swept = Sweep { failures_max: Some(3), ..sweep(0..1_000, 1) }.run(&subject, &|_| {});
     assert_eq!((swept.runs, swept.failures), (13, 3));
+    // Whoever goes on gets as many again.
+    let from = Checkpoint { done: Done::of_ranges(&[(0, 13)]), swept };
+    let sweep_again = Sweep { failures_max: Some(3), ..sweep(0..1_000, 1) };
+    let swept = sweep_again.run_from(from, &subject, &Watch::default()).swept;
+    assert_eq!((swept.runs, swept.failures), (16, 6));
     // Runs that are under way on other threads still end.
     let subject = Told { fails_from: Some(10), ..Told::default() };
     let swept = Sweep { failures_max: Some(3), ..sweep(0..1_000, 4) }.run(&subject, &|_| {});

@@ -89,6 +89,17 @@ pub struct Sabotage {
     pub planted: blixard_node::planted::Planted,
 }
 
+impl From<Lie> for Sabotage {
+    /// A backend that breaks its word, and nothing else.
+    fn from(lie: Lie) -> Self {
+        Self {
+            lie,
+            #[cfg(feature = "planted")]
+            planted: Planted::default(),
+        }
+    }
+}
+
 impl Sabotage {
     /// What can be broken in this build, by name.
     pub fn names() -> impl Iterator<Item = &'static str> {
@@ -102,7 +113,7 @@ impl Sabotage {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let lie = Lie::ALL.iter().find(|lie| lie.name() == name);
-        let broken = lie.map(|lie| Self { lie: *lie, ..Self::default() });
+        let broken = lie.copied().map(Self::from);
         #[cfg(feature = "planted")]
         let broken = broken.or_else(|| {
             let bug = Planted::ALL.iter().find(|bug| bug.name() == name)?;

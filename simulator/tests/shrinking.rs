@@ -19,7 +19,7 @@ fn crashes() -> Scenario {
 
 #[test]
 fn lying_disks_are_shown_by_few_faults_and_the_record_is_true() {
-    let lying = Blixard(Sabotage { lie: Lie::Syncs, ..Sabotage::default() });
+    let lying = Blixard(Sabotage::from(Lie::Syncs));
     let scenario = crashes();
     let fails =
         |seed: &u64| matches!(lying.run(&scenario, *seed, None).outcome, Outcome::Safety | Outcome::Liveness);

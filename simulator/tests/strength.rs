@@ -1,10 +1,11 @@
 //! Faults that are aimed, disks that rot, sites that misbehave legally: they happen, the node holds, and where it cannot the run says why.
 
 use blixard_node::time::Duration;
+use blixard_sim::sabotage::{Lie, Sabotage};
 use blixard_sim::scenario::{
     Aim, Among, Chance, Fault, FaultKind, Outcome, Scenario, Site, Spread, Storage, When,
 };
-use blixard_sim::world::{self, Lie, Report, Sabotage};
+use blixard_sim::world::{self, Report};
 
 fn every(kind: FaultKind, least_ms: u64, most_ms: u64) -> Fault {
     Fault::new(kind, When::Every(Spread::millis(least_ms, most_ms)))
@@ -89,7 +90,7 @@ fn what_has_rotted_is_refused_and_rebuilt() {
 
 #[test]
 fn rot_that_is_served_is_found_out() {
-    let ignorant = Sabotage { lie: Lie::Checksums, ..Sabotage::default() };
+    let ignorant = Sabotage::from(Lie::Checksums);
     let scenario = rotting(Storage::Modelled);
     let found = (0..40).filter_map(|seed| world::run(&scenario, seed, ignorant, None).violation).next();
     let violation = found.expect("a disk that hands out what has rotted is found out");

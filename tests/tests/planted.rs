@@ -86,12 +86,12 @@ fn bug(planted: Planted) -> Sabotage {
 fn a_disk_whose_sync_lies() {
     let properties =
         ["durability", "election-safety", "log-matching", "leader-completeness", "state-hash", "panic"];
-    found("crash", Sabotage { lie: Lie::Syncs, ..Sabotage::default() }, &properties);
+    found("crash", Sabotage::from(Lie::Syncs), &properties);
 }
 
 #[test]
 fn a_hypervisor_that_ignores_deadlines() {
-    found("leases", Sabotage { lie: Lie::Deadlines, ..Sabotage::default() }, &["single-run", "leases"]);
+    found("leases", Sabotage::from(Lie::Deadlines), &["single-run", "leases"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn the_node_holds_under_drawn_cases() {
 /// The search has teeth and shrinks: with disks that lie, it ends at a schedule of few faults.
 #[test]
 fn a_failure_is_shrunk_to_few_faults() {
-    let lying = Blixard(Sabotage { lie: Lie::Syncs, ..Sabotage::default() });
+    let lying = Blixard(Sabotage::from(Lie::Syncs));
     let result = runner(200, false).run(&Cases::drawn(lying, draw), |case| holds(lying, &case));
     match result {
         Err(TestError::Fail(why, case)) => {

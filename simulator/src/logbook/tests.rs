@@ -56,7 +56,7 @@ fn a_key_changes_with_whatever_changes_the_runs_and_with_nothing_else() {
         let other = Key::of(&other, &build(), "");
         assert!(other != key && !other.same_runs(&key));
     }
-    assert!(!Key::of(&sweep(), &build(), "--sabotage disks-lie").same_runs(&key));
+    assert!(!Key::of(&sweep(), &build(), "--sabotage lying-sync").same_runs(&key));
     let rebuilt = Key::of(&sweep(), &Build { binary: "2-2".into(), ..build() }, "");
     assert!(rebuilt != key && rebuilt.same_runs(&key));
 }

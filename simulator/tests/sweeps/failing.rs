@@ -7,7 +7,7 @@ const LYING: &str = "name = \"lying\"\n[cluster]\nvoters = 3\nworkers = 0\n[run]
 fn the_first_failures_are_shrunk_to_files_that_replay_and_pictures() {
     let place = Place::new();
     std::fs::write(place.path("lying.toml"), LYING).unwrap();
-    let sweep = "sweep --scenario lying.toml --seeds 0..40 --sabotage disks-lie --max-failures 2 --jobs 1";
+    let sweep = "sweep --scenario lying.toml --seeds 0..40 --sabotage lying-sync --max-failures 2 --jobs 1";
     let shrink = "--shrink --shrink-max 1 --shrink-time 3s --artifacts kept/here";
     let ran = place.run(&format!("{sweep} {shrink} --json"));
     assert_eq!(ran.code, Some(1), "{}", ran.err);
@@ -18,7 +18,7 @@ fn the_first_failures_are_shrunk_to_files_that_replay_and_pictures() {
     assert_eq!((shrunk.len(), &summary["failures"]), (1, &2.into()), "{}", ran.out);
     let first = &summary["failed"][0];
     assert_eq!(shrunk[0]["reproduce"], first["reproduce"]);
-    assert!(first["reproduce"].as_str().unwrap().ends_with(" --scenario lying.toml --sabotage disks-lie"));
+    assert!(first["reproduce"].as_str().unwrap().ends_with(" --scenario lying.toml --sabotage lying-sync"));
     let picture = read(&place.path(shrunk[0]["picture"].as_str().unwrap()));
     assert!(picture.starts_with("<!") && picture.contains(first["property"].as_str().unwrap()));
     let replay = shrunk[0]["replay"].as_str().unwrap().strip_prefix("cargo sim ").unwrap();

@@ -49,7 +49,7 @@ fn scenario(name: &str) -> Scenario {
 fn violated() -> &'static Page {
     static PAGE: OnceLock<Page> = OnceLock::new();
     PAGE.get_or_init(|| {
-        let subject = Blixard(Sabotage { lie: Lie::Deadlines, ..Sabotage::default() });
+        let subject = Blixard(Sabotage::from(Lie::Deadlines));
         let scenario = scenario("leases");
         let found = (0..50).find_map(|seed| {
             let mut entries: Vec<Entry> = Vec::new();

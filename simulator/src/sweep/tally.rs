@@ -205,3 +205,30 @@ mod by_name {
         Ok(known.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failures_are_kept_in_whatever_order_they_come() {
+        let failure = |number| Failure {
+            number,
+            place: 0,
+            scenario: String::new(),
+            seed: number,
+            ending: Ending::Safety,
+            property: None,
+            message: String::new(),
+            reproduce: String::new(),
+        };
+        let mut swept = Swept::default();
+        let many = 3 * FAILURES_KEPT as u64;
+        for number in (0..many).rev() {
+            assert_eq!(swept.keep(failure(number)), failure(number));
+            assert!(swept.failed.len() <= FAILURES_KEPT, "{} are kept", swept.failed.len());
+        }
+        assert_eq!(swept.failures, many);
+        assert!(swept.failed.iter().map(|failure| failure.number).eq(0..FAILURES_KEPT as u64));
+    }
+}

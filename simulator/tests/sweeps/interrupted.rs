@@ -76,7 +76,7 @@ fn a_killed_sweep_leaves_a_history_to_go_on_from() {
     let runs = || place.history().first().map_or(0, |build| build["seeds"].as_u64().unwrap());
     wait_until("runs are entered", || runs() > 0);
     // The sweep that still goes on is not taken over.
-    let ran = place.run(&format!("{LONG} --resume"));
+    let ran = place.run(&format!("{LONG} --resume --time 1ms"));
     assert_eq!(ran.code, Some(2));
     let at_work = format!("cannot resume: process {} is at work on this very sweep", child.child().id());
     assert!(ran.err.contains(&at_work), "{}", ran.err);

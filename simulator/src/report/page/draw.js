@@ -106,7 +106,7 @@ function drawSteps(context) {
     const x = xOf(run.at[event]);
     if (!lane || x < -10 || x > view.width + 10) continue;
     // Steps of one moment stand side by side.
-    let y = lane.line - view.top - 15;
+    let y = Math.max(lane.line - view.top - 15, lane.group === "world" ? lane.y + lane.height - view.top - 8 : 0);
     while (taken.some(place => Math.hypot(place.x - x, place.y - y) < 14)) y -= 15;
     taken.push({ x, y });
     context.strokeStyle = theme.alarm;

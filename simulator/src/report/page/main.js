@@ -11,11 +11,17 @@ function resized() {
 // The way to the violation: the last thousand events, or more when an explanation begins earlier.
 const EVENTS_BEFORE = 1000;
 
+// When the explanation begins; a first step that lies so far back that the others would crowd together is left out.
+function storyBegins(mark) {
+  const steps = run.steps.map(step => run.at[step.event]).filter(at => at <= mark.at).sort((a, b) => a - b);
+  while (steps.length > 3 && mark.at - steps[1] < (mark.at - steps[0]) / 2) steps.shift();
+  return steps[0] ?? mark.at;
+}
+
 function showViolation() {
   const mark = run.head.mark;
   if (!mark) return;
-  const steps = run.steps.map(step => run.at[step.event]).filter(at => at <= mark.at);
-  const from = Math.min(run.at[Math.max(mark.event - EVENTS_BEFORE, 0)], ...steps);
+  const from = Math.min(run.at[Math.max(mark.event - EVENTS_BEFORE, 0)], storyBegins(mark));
   const length = Math.max(mark.at - from, 1e6);
   glideTo(from - length * 0.05, mark.at + length * 0.12);
   const lane = layout.lanes[run.lane[mark.event]];

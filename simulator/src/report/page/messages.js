@@ -1,8 +1,11 @@
 // Messages: arrows while there is room for them, the most telling first; what has no room becomes traffic at the receiver.
 
 const ARROWS_MAX = 5000;
-const ARROWS_A_PIXEL = 1.6;
-const MESSAGE_TIERS = [["vote", "vote-reply", "member", "snapshot"], ["client", "client-reply", "forward", "other"], ["append"], ["append-reply"], ["lease"], ["lease-reply", "beat", "beat-reply"]];
+const ARROWS_A_PIXEL = 1;
+const MESSAGE_TIERS = [
+  ["vote", "vote-reply", "member", "snapshot"], ["append", "other"], ["append-reply"], ["lease", "lease-reply"], ["forward"], ["client", "client-reply"], ["beat", "beat-reply"],
+];
+// Lost ones join no later than these.
 const LOST_TIER = 2;
 
 function tierOfMessages() {

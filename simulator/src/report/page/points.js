@@ -67,9 +67,8 @@ function point(context, style, x, lane, event) {
       context.fillRect(x - 3, y - 3, 6, 6);
       break;
     case "loss":
-      context.strokeStyle = theme.alarm;
-      context.lineWidth = 1.2;
-      cross(context, x, y, 2.5);
+      context.fillStyle = theme.alarm;
+      circle(context, x, y, 1.6);
       break;
     case "turn": case "message": case "detail": case "fault-detail":
       context.fillStyle = theme.faint;

@@ -405,6 +405,11 @@ impl SimHypervisor {
                 }
                 Due::List(call) => {
                     let mut views = self.views();
+                    if let Some((sites, host)) = &self.sites
+                        && sites.fires(Site::HypervisorListShuffled, *host)
+                    {
+                        sites.shuffle(Site::HypervisorListShuffled, *host, &mut views);
+                    }
                     if self.faults.lie == Lie::Lists {
                         views.retain(|_| self.odd.ratio(7, 8));
                     }

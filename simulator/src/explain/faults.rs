@@ -66,7 +66,7 @@ pub(super) fn words(story: &Story<'_>, strike: &Strike) -> String {
     let lasts = span(num(entry, "lasts_ns"));
     match &*kind {
         "partition" => format!("partition: {whom} and the others do not reach each other for {lasts}"),
-        "one-way" => format!("one-way cut: nothing that {whom} sends reaches the others for {lasts}"),
+        "one-way" => format!("one-way cut: messages from {whom} to the others are lost for {lasts}"),
         "isolate-leader" => format!("{whom}, the leader, is cut off from all others for {lasts}"),
         "bridge" => {
             format!("the network falls into two groups that only {whom} reaches both of, for {lasts}")

@@ -15,6 +15,7 @@ mod graph;
 mod liveness;
 mod once;
 mod panics;
+mod placements;
 mod reads;
 mod runs;
 mod story;
@@ -74,6 +75,7 @@ const NARRATORS: &[&dyn Narrator] = &[
     &volumes::Volumes,
     &artifacts::Artifacts,
     &panics::Panics,
+    &placements::Placements,
     &liveness::Liveness,
 ];
 

@@ -199,7 +199,7 @@ fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, place: usize)
             && num(entry, "vm") == run.vm
             && (entry.is("what", "stop") || entry.is("what", "delete"))
     });
-    for place in ordered.collect::<Vec<_>>() {
+    for place in ordered.take(2).collect::<Vec<_>>() {
         let entry = &story.entries[place];
         if story.refusal(num(entry, "request")).is_none() {
             let (index, what) = (num(entry, "index"), entry.text("what").unwrap_or_default());
@@ -248,17 +248,19 @@ fn say_giving_up(story: &Story<'_>, account: &mut Account, host: u16, range: std
     if let Some((leader, term, since)) = leader {
         account.link(*since, format!("n{leader} leads term {term}"));
     }
-    if let Some(write) = story.written(index, place) {
+    // What was decided long before it was carried out: it is then that the host was not heard.
+    let written =
+        story.written(index, place).filter(|write| story.at(write.began) + 1_000_000_000 < story.at(place));
+    if let Some(write) = written {
         let author = story.node_on(write.host, write.began);
-        if story.at(write.began) + 1_000_000_000 < story.at(place) {
-            account.core(write.began, format!("n{author} writes entry {index}, that n{node} is given up"));
-        }
+        account.core(write.began, format!("n{author} writes entry {index}, that n{node} is given up"));
     }
+    let silent = written.map_or(place, |write| write.began);
     let granted =
         |entry: &Entry| entry.host == host && entry.kind == Kind::Lease && num(entry, "until_ns") > 0;
-    let from = story.last(0..place, granted).unwrap_or(range.start);
-    let peers = leading(story, from..place);
-    faults::say_touching(story, account, Weight::Link, (host, &peers), from..place);
+    let from = story.last(0..silent, granted).unwrap_or(range.start.min(silent));
+    let peers = leading(story, from..silent);
+    faults::say_touching(story, account, Weight::Link, (host, &peers), from..silent);
 }
 
 /// The hosts that led at some time in `range`.

@@ -57,7 +57,7 @@ impl<'r> Story<'r> {
         let write = num(entry, "write");
         match entry.kind {
             Kind::Home => self.homes.push((place, entry.host, num(entry, "node"))),
-            Kind::Decided if entry.is("what", "create") || entry.is("what", "assign") => {
+            Kind::Decided if !entry.is("what", "report") => {
                 if let (vm @ 1.., Some(name)) = (num(entry, "vm"), entry.text("name")) {
                     self.names.insert(vm, name);
                 }
@@ -130,6 +130,11 @@ impl<'r> Story<'r> {
             Some(name) => format!("{name} (vm{vm})"),
             None => format!("vm{vm}"),
         }
+    }
+
+    /// The newest VM of a name.
+    pub(super) fn vm_named(&self, name: &str) -> Option<u64> {
+        self.names.iter().rev().find(|(_, other)| *other == name).map(|(vm, _)| *vm)
     }
 
     // Disks and processes.

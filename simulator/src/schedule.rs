@@ -1,6 +1,7 @@
 //! What chance decided in a run: each strike of a fault and each operation of a client, as a scenario would name them.
 
-use crate::scenario::{Fault, Operation, Scenario, Swarm};
+use crate::scenario::{Fault, Operation, Scenario};
+use crate::swarm;
 
 /// The schedule that a run followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,10 +17,9 @@ impl Scenario {
     /// same run, and one with less in it when something is taken out.
     #[must_use]
     pub fn explicit(&self, seed: u64, schedule: &Schedule) -> Self {
-        let mut scenario = self.clone();
+        let mut scenario = swarm::resolve(self, seed).into_owned();
         scenario.seed = Some(seed);
         scenario.run.swarm = false;
-        scenario.swarm = Swarm::default();
         scenario.faults.clone_from(&schedule.faults);
         scenario.operations.clone_from(&schedule.operations);
         if scenario.operations.is_empty() {

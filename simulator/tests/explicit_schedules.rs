@@ -38,7 +38,7 @@ fn what_was_drawn_gives_the_same_run_when_it_is_written_out() {
         (faults, operations) = (faults + struck, operations + begun);
     }
     assert!(faults > 10 * seeds as usize && operations > 100 * seeds as usize, "{faults}, {operations}");
-    for name in ["everything", "churn", "isolate-leader"] {
+    for name in ["everything", "churn", "isolate-leader", "aimed", "bit-rot"] {
         same(&shipped(name), 7);
     }
 }

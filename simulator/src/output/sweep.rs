@@ -52,6 +52,11 @@ pub fn sweep_summary(sweep: &Sweep, swept: &Swept, wall_us: u64) -> String {
     line("events", grouped(swept.events));
     line("elections", grouped(swept.elections));
     line("faults", counted(swept.faults.iter().map(|(name, count)| (name.as_str(), *count))));
+    for (name, counts) in [("aimed", &swept.aimed), ("buggify", &swept.buggify)] {
+        if !counts.is_empty() {
+            line(name, counted(counts.iter().map(|(name, count)| (name.as_str(), *count))));
+        }
+    }
     let hit = Probe::ALL.iter().filter_map(|probe| Some((probe.name(), *swept.probes.get(probe)?)));
     line("probes", counted(hit));
     let missed = swept.never_hit();
@@ -126,6 +131,8 @@ pub fn sweep_json(sweep: &Sweep, swept: &Swept, before: u64) -> Value {
         "events": swept.events,
         "elections": swept.elections,
         "faults": swept.faults,
+        "aimed": swept.aimed,
+        "buggify": swept.buggify,
         "probes": probes.collect::<serde_json::Map<_, _>>(),
         "never_hit": names(&swept.never_hit()),
         "scenarios": scenarios,

@@ -129,6 +129,12 @@ pub struct Swept {
     pub elections: u64,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Of these, those that were aimed, by the moment.
+    #[serde(default)]
+    pub aimed: BTreeMap<String, u64>,
+    /// What was legal and rare, by site.
+    #[serde(default)]
+    pub buggify: BTreeMap<String, u64>,
     /// How many runs hit each probe.
     #[serde(with = "by_name")]
     pub probes: BTreeMap<Probe, u64>,
@@ -145,12 +151,9 @@ impl Swept {
         self.virtual_ms += run.report.virtual_ms;
         self.events += counts.events;
         self.elections += counts.elections;
-        for (kind, count) in &counts.faults {
-            match self.faults.get_mut(*kind) {
-                Some(sum) => *sum += count,
-                None => drop(self.faults.insert((*kind).to_owned(), *count)),
-            }
-        }
+        add(&mut self.faults, &counts.faults);
+        add(&mut self.aimed, &counts.aimed);
+        add(&mut self.buggify, &counts.buggify);
         for probe in counts.probes.iter() {
             *self.probes.entry(probe).or_default() += 1;
         }
@@ -180,6 +183,15 @@ impl Swept {
     #[must_use]
     pub fn never_hit(&self) -> Vec<Probe> {
         Probe::ALL.iter().copied().filter(|probe| !self.probes.contains_key(probe)).collect()
+    }
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, counts: &BTreeMap<&'static str, u64>) {
+    for (name, count) in counts {
+        match sums.get_mut(*name) {
+            Some(sum) => *sum += count,
+            None => drop(sums.insert((*name).to_owned(), *count)),
+        }
     }
 }
 

@@ -71,7 +71,8 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         host.life += 1;
         host.hypervisor.detach();
-        let network = SimNetwork::new(config.peers.iter().map(|(peer, _)| *peer));
+        host.peers = config.peers.iter().map(|(peer, _)| *peer).collect();
+        let network = SimNetwork::new(host.peers.iter().copied());
         let (clock, disk) = (host.clock.clone(), host.disk.clone());
         let seed = host.rng.u64();
         let opened = Runtime::open(config, seed, clock, network, disk, host.hypervisor.attach());

@@ -1,12 +1,15 @@
 //! Why a run violated what it violated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blixard_sim::explain;
 use blixard_sim::output::{self, exit};
-use blixard_sim::trace::file::read;
+use blixard_sim::report;
+use blixard_sim::trace::file::{Recording, read};
 use clap::Args;
 
+use super::files;
+use super::listen::lines;
 use super::overrides::Overrides;
 use super::subject::SubjectArgs;
 
@@ -15,6 +18,9 @@ pub(crate) struct ExplainArgs {
     /// A trace file, as --trace writes it; without one, --seed and --scenario are run.
     #[arg(conflicts_with_all = ["seed", "scenario"], required_unless_present = "seed")]
     trace: Option<PathBuf>,
+    /// Write a picture of the run in the trace file to this file; docs/report.md describes it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "scenario"])]
+    report: Option<PathBuf>,
     /// The seed to run.
     #[arg(long, requires = "scenario")]
     seed: Option<u64>,
@@ -31,7 +37,11 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
     if let Some(file) = &args.trace {
         let recording = read(file).map_err(|error| error.to_string())?;
-        match explain::explain(&recording) {
+        let explanation = explain::explain(&recording);
+        if let Some(picture) = &args.report {
+            draw(picture, &recording, explanation.as_ref())?;
+        }
+        match explanation {
             Some(explanation) => print!("{}", output::explanation(&explanation)),
             None => println!("nothing to explain: the run ended with {}", recording.end.outcome),
         }
@@ -47,4 +57,19 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
         None => println!("nothing to explain: the run ended with {}", report.outcome.word()),
     }
     Ok(output::exit_code(report.outcome))
+}
+
+fn draw(
+    path: &Path,
+    recording: &Recording,
+    explanation: Option<&explain::Explanation>,
+) -> Result<(), String> {
+    let above = report::Header {
+        // A trace file does not say what its scenario is about.
+        description: String::new(),
+        reproduce: recording.header.reproduce.clone(),
+        explanation: explanation.cloned().map(lines).unwrap_or_default(),
+    };
+    files::write(path, &report::html_of_recording(&above, recording))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

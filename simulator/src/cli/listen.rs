@@ -104,7 +104,7 @@ fn draw(
 }
 
 /// An explanation as the picture shows it, each step with its event.
-fn lines(explanation: explain::Explanation) -> Vec<report::ExplanationLine> {
+pub(crate) fn lines(explanation: explain::Explanation) -> Vec<report::ExplanationLine> {
     let line = |step: explain::Step| report::ExplanationLine { text: step.text, event: Some(step.entry) };
     explanation.steps.into_iter().map(line).collect()
 }

@@ -48,3 +48,26 @@ pub fn html_of_recording(header: &Header, recording: &Recording) -> String {
     let run = page::Run { scenario: &about.scenario, seed: about.seed, end };
     page::assemble(header, &run, &build::picture(entries, end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sabotage::{Lie, Sabotage};
+    use crate::scenario::Scenario;
+    use crate::trace::file;
+    use crate::world;
+
+    #[test]
+    fn a_run_and_its_recording_give_the_same_page() {
+        let mut scenario = Scenario { name: "two <b>".into(), ..Scenario::default() };
+        scenario.run.duration = blixard_node::time::Duration::from_secs(2);
+        let mut entries: Vec<Entry> = Vec::new();
+        let report = world::run(&scenario, 7, Sabotage::from(Lie::None), Some(&mut entries));
+        let header = Header { description: "</script>".into(), ..Header::default() };
+        let page = html(&header, &entries, &report);
+        let about = file::Header::new(&scenario, 7, String::new());
+        let recording = Recording { header: about, entries, end: End::of(&report) };
+        assert_eq!(page, html_of_recording(&header, &recording));
+        assert!(page.contains("two &lt;b&gt;") && page.matches("</script>").count() == 2);
+    }
+}

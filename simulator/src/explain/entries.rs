@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::account::{Account, Weight};
 use super::story::{Story, Write, num};
 use super::wording::nodes;
-use super::{Narrator, elections, faults};
+use super::{Narrator, elections, faults, panics};
 use crate::trace::file::Accusation;
 use crate::trace::{Entry, Kind};
 
@@ -35,6 +35,9 @@ impl Narrator for Entries {
                 }
             }
             ("log-matching", Some(term)) => say_leaders(story, account, term, end),
+            ("state-hash" | "state-machine-safety", _) => {
+                subjects.nodes.iter().for_each(|node| say_state(story, account, *node, end));
+            }
             _ => {}
         }
         say_replacement(story, account, index, &copies, end);
@@ -175,6 +178,26 @@ fn say_losses(story: &Story<'_>, account: &mut Account, index: u64, copies: &Cop
         }
     }
     faults::say_endings(story, account, Weight::Link, &ends);
+}
+
+/// Where a node's state comes from: a snapshot of the leader's, or its own disk.
+fn say_state(story: &Story<'_>, account: &mut Account, node: u64, end: usize) {
+    let Some(host) = story.host_of(node) else { return };
+    // What is older than a minute has been confirmed by many entries since.
+    let from =
+        end.checked_sub(1).map_or(0, |last| story.end_of(story.at(last).saturating_sub(60_000_000_000)));
+    let here = |entry: &Entry, kind| entry.host == host && entry.kind == kind;
+    let opened = story.last(from..end, |entry| here(entry, Kind::Found));
+    let restored = story.last(opened.unwrap_or(from)..end, |entry| here(entry, Kind::Restored));
+    if let Some(place) = restored {
+        let index = num(&story.entries[place], "index");
+        account.core(
+            place,
+            format!("n{node} takes a snapshot at entry {index} from the leader in place of its state"),
+        );
+    } else if let Some(place) = opened {
+        account.core(place, panics::opening(story, place));
+    }
 }
 
 /// How the leader that lacks the entry came to lead.

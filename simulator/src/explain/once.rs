@@ -42,6 +42,29 @@ impl Narrator for Once {
         for (attempt, place) in story.all(all, asked).enumerate() {
             let to = nodes([num(&story.entries[place], "to")]);
             account.link(place, format!("attempt {} of client {client} goes to {to}", attempt + 1));
+            say_forwarding(story, account, num(&story.entries[place], "ticket"));
         }
+    }
+}
+
+/// Whether the leader was handed a request that was passed on to it more than once.
+fn say_forwarding(story: &Story<'_>, account: &mut Account, ticket: u64) {
+    let all = 0..story.entries.len();
+    let came = |entry: &Entry| entry.kind == Kind::Requested && num(entry, "ticket") == ticket;
+    let Some(came) = story.first(all.clone(), came) else { return };
+    let host = story.entries[came].host;
+    let Some(sent) = story.first(came..all.end, |entry| {
+        entry.host == host && entry.kind == Kind::Sent && entry.is("what", "forward")
+    }) else {
+        return;
+    };
+    let message = num(&story.entries[sent], "message");
+    let arrivals: Vec<usize> = story
+        .all(sent..all.end, |entry| entry.kind == Kind::Delivered && num(entry, "message") == message)
+        .collect();
+    let from = story.node_at(sent);
+    for place in arrivals.iter().skip(1) {
+        let to = story.node_at(*place);
+        account.core(*place, format!("what n{from} passes on is doubled: n{to} is handed it again"));
     }
 }

@@ -465,9 +465,10 @@ impl SimHypervisor {
         if self.faults.lie == Lie::Deadlines {
             return self.count("hypervisor.deadline_ignored");
         }
-        // The last instant before: on a clock that runs fast, the first one at which the grace is over may be past it already.
-        let over = self.clock.true_at(slot.deadline + self.kill_grace);
-        let latest = Time(over.0.saturating_sub(1));
+        // On a clock that runs fast, the first instant at which the grace is over may be past it already.
+        let limit = slot.deadline + self.kill_grace;
+        let over = self.clock.true_at(limit);
+        let latest = if self.clock.local_at(over) > limit { Time(over.0.saturating_sub(1)) } else { over };
         let token = slot.token;
         if self.faults.lie == Lie::KillGrace {
             let at = latest + Duration::from_millis(1);

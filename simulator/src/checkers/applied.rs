@@ -121,4 +121,26 @@ mod tests {
         let breach = checker.applied((NodeId(1), 2), Revision(3), 2, 77).unwrap_err();
         assert_eq!(breach.property, "state-machine-safety");
     }
+
+    #[test]
+    fn messages_name_both_nodes_and_both_values() {
+        let mut checker = StateHashes::default();
+        assert_eq!(checker.applied((NodeId(1), 1), Revision(3), 1, 0x77), Ok(true));
+        let other_state =
+            "after r3 the state of n1 has hash 0000000000000077, that of n2 has 0000000000000078";
+        assert_eq!(checker.applied((NodeId(2), 1), Revision(3), 1, 0x78).unwrap_err().message, other_state);
+        assert_eq!(checker.restored(NodeId(2), Revision(3), 0x78).unwrap_err().message, other_state);
+        let other_entry = "r3 was applied by n1 as an entry of term 1, by n2 as one of term 2";
+        assert_eq!(checker.applied((NodeId(2), 2), Revision(3), 2, 0x77).unwrap_err().message, other_entry);
+    }
+
+    #[test]
+    fn what_was_contradicted_once_stays_as_it_was_first() {
+        let mut checker = StateHashes::default();
+        assert_eq!(checker.applied((NodeId(1), 1), Revision(3), 1, 77), Ok(true));
+        assert!(checker.applied((NodeId(2), 2), Revision(3), 2, 78).is_err());
+        assert_eq!(checker.applied((NodeId(3), 2), Revision(3), 1, 77), Ok(false));
+        assert_eq!(checker.record(Revision(3)).map(|record| record.first), Some(NodeId(1)));
+        assert_eq!(checker.record(Revision(2)), None);
+    }
 }

@@ -63,4 +63,16 @@ mod tests {
             "vm7 executes 0000000000000005 on n3 under e4, and executed 0000000000000006 on n2"
         );
     }
+
+    #[test]
+    fn vms_are_told_apart() {
+        let mut checker = Artifacts::default();
+        let other = Run { vm: VmId(8), epoch: Epoch(1) };
+        let other = Truth { fact: Fact::Executes { run: other, artifact: 6 }, ..executes(1, 1, 5) };
+        assert_eq!(checker.take(&executes(1, 1, 5), false), Ok(()));
+        assert_eq!(checker.take(&other, false), Ok(()));
+        checker.updated(VmId(8));
+        assert!(checker.take(&executes(1, 2, 6), false).is_err(), "the other VM was given another spec");
+        assert_eq!(checker.take(&executes(1, 3, 5), false), Ok(()), "what it ran first still counts");
+    }
 }

@@ -89,4 +89,33 @@ mod tests {
         assert_eq!(feed(&[started(1, 2), started(2, 3)]).unwrap_err().property, "capacity");
         assert_eq!(feed(&[started(1, 4), ended(2), started(2, 1)]).unwrap_err().property, "capacity");
     }
+
+    #[test]
+    fn the_message_names_what_is_taken_and_what_is_there() {
+        let breach = feed(&[started(1, 2), started(2, 3)]).unwrap_err();
+        assert_eq!(
+            breach.message,
+            "VMs on n1 take Resources { vcpus: 5, memory_mib: 128 }, \
+             it offers Resources { vcpus: 4, memory_mib: 1000 }"
+        );
+    }
+
+    #[test]
+    fn memory_counts_like_processors() {
+        let with_memory = |vm, memory_mib| {
+            let run = Run { vm: VmId(vm), epoch: Epoch(1) };
+            let resources = Resources { vcpus: 1, memory_mib };
+            let fact = Fact::RunStarted { run, resources, local: Time(1), deadline: Time(2) };
+            Truth { at: Time(1), host: NODE, fact }
+        };
+        assert_eq!(feed(&[with_memory(1, 999), with_memory(2, 1)]), Ok(()));
+        assert_eq!(feed(&[with_memory(1, 999), with_memory(2, 2)]).unwrap_err().property, "capacity");
+    }
+
+    #[test]
+    fn hosts_are_told_apart() {
+        let elsewhere = |truth: Truth| Truth { host: NodeId(2), ..truth };
+        assert_eq!(feed(&[started(1, 4), elsewhere(started(2, 4))]), Ok(()), "of host 2 nothing is known");
+        assert!(feed(&[started(1, 4), elsewhere(ended(1)), started(2, 1)]).is_err(), "it ended elsewhere");
+    }
 }

@@ -217,4 +217,73 @@ mod tests {
         let none: [&Cluster; 0] = [];
         assert!(converged(&none, &BTreeSet::new(), &SingleRun::default()).is_err());
     }
+
+    fn told(cluster: &Cluster, runs: &SingleRun) -> String {
+        converges(cluster, runs).expect_err("something is missing")
+    }
+
+    #[test]
+    fn a_deleted_vm_has_to_go() {
+        let mut cluster = started();
+        let run = run_of(&cluster);
+        report(&mut cluster, Phase::Running);
+        let delete = |keep_volumes| Write::DeleteVm { name: named("a"), generation: None, keep_volumes };
+        cluster.write(3, delete(false), Place::Unneeded);
+        let still = told(&cluster, &running(run));
+        assert!(
+            still.starts_with("VM a: is still being deleted on n1 under e1: running at g2 of g3"),
+            "{still}"
+        );
+        let gone = converged(&[&cluster], &BTreeSet::new(), &SingleRun::default());
+        assert!(gone.is_err(), "it is assigned, wherever its host is");
+        report(&mut cluster, Phase::Stopped);
+        assert_eq!(converges(&cluster, &SingleRun::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_vm_that_a_host_could_take_has_to_have_one() {
+        let mut cluster = Cluster::new();
+        cluster.create("a", 1);
+        let nothing = SingleRun::default();
+        assert_eq!(converges(&cluster, &nothing), Ok(()), "nobody wants it to run");
+        cluster.state.vms.get_mut(&named("a")).expect("there").wanted = Wanted::Running;
+        assert_eq!(told(&cluster, &nothing), "VM a: has no host although one could take it");
+        cluster.write(3, Write::CordonHost { node: NODE, cordoned: true }, Place::Unneeded);
+        assert_eq!(converges(&cluster, &nothing), Ok(()), "no host may take it");
+    }
+
+    #[test]
+    fn a_phase_on_the_way_is_told_with_its_reason() {
+        let mut cluster = started();
+        let run = run_of(&cluster);
+        report(&mut cluster, Phase::Starting);
+        assert_eq!(told(&cluster, &running(run)), "VM a: is starting on n1 ()");
+        report(&mut cluster, Phase::Exited);
+        assert_eq!(told(&cluster, &running(run)), "VM a: is exited on n1 ()", "it is to be started again");
+        cluster.write(3, Write::StopVm { name: named("a"), generation: None }, Place::Unneeded);
+        assert_eq!(told(&cluster, &running(run)), "VM a: is not yet confirmed to be stopped on n1");
+    }
+
+    #[test]
+    fn a_run_on_a_suspended_host_is_no_orphan() {
+        let cluster = Cluster::new();
+        let mut runs = running(Run { vm: blixard_node::ids::VmId(9), epoch: Epoch(1) });
+        assert_eq!(
+            told(&cluster, &runs),
+            format!(
+                "{:?} runs on n1, but is not assigned there",
+                Run { vm: blixard_node::ids::VmId(9), epoch: Epoch(1) }
+            )
+        );
+        runs.take(&Truth { at: Time(2), host: NODE, fact: Fact::Frozen }).expect("one run");
+        assert_eq!(converges(&cluster, &runs), Ok(()));
+    }
+
+    #[test]
+    fn the_leader_has_to_have_carried_out_its_log() {
+        let mut cluster = Cluster::new();
+        cluster.create("a", 1);
+        cluster.not_applied = 2;
+        assert_eq!(told(&cluster, &SingleRun::default()), "n1 has 2 entries it has not carried out");
+    }
 }

@@ -89,11 +89,16 @@ mod tests {
 
     fn acknowledged(revision: u64) -> Durability {
         let mut checker = Durability::default();
+        checker.ended(&acknowledged_operation(revision));
+        checker
+    }
+
+    fn acknowledged_operation(revision: u64) -> Operation {
         let id = RequestId { client: ClientId(1), sequence: 1, born: Revision(0) };
         let name = VmName::new("a").expect("a name");
         let (revision, generation) = (Revision(revision), Generation(1));
         let moment = Moment { at: Time(1), order: 1 };
-        checker.ended(&Operation {
+        Operation {
             client: 0,
             request: Request::Write { id, write: Write::StopVm { name, generation: None } },
             invoked: moment,
@@ -101,8 +106,7 @@ mod tests {
             floor: Revision(0),
             attempts: 1,
             outcome: Outcome::Answered(Ok(Response::Written { revision, generation })),
-        });
-        checker
+        }
     }
 
     fn history(cluster: &Cluster, hash: u64, term: u64) -> StateHashes {
@@ -136,5 +140,48 @@ mod tests {
         assert_eq!(checker.holds_at(&cluster, &other_state).unwrap_err().property, "durability");
         let other_entry = history(&cluster, cluster.state.hash(), 2);
         assert_eq!(checker.holds_at(&cluster, &other_entry).unwrap_err().property, "durability");
+    }
+
+    #[test]
+    fn messages_name_the_request_and_both_ends() {
+        let cluster = Cluster::new();
+        let good = history(&cluster, cluster.state.hash(), 1);
+        let (ends, id) = (cluster.state.revision, acknowledged(9).newest.expect("one").1);
+        let early = acknowledged(9).holds_at(&cluster, &good).unwrap_err();
+        assert_eq!(early.message, format!("{id:?} was acknowledged at r9, n1 ends at {ends}"));
+        let hash = cluster.state.hash();
+        let other = history(&cluster, hash ^ 1, 1);
+        assert_eq!(
+            acknowledged(1).holds_at(&cluster, &other).unwrap_err().message,
+            format!("n1 ends at {ends} with hash {hash:016x}, the history has {:016x}", hash ^ 1)
+        );
+        let other = history(&cluster, hash, 2);
+        assert_eq!(
+            acknowledged(1).holds_at(&cluster, &other).unwrap_err().message,
+            format!("entry {} of n1 is of term 1, the one carried out was of term 2", ends.0)
+        );
+    }
+
+    #[test]
+    fn only_acknowledgements_count() {
+        let mut checker = Durability::default();
+        let mut refused = acknowledged_operation(9);
+        refused.outcome = Outcome::Refused;
+        checker.ended(&refused);
+        let mut unknown = acknowledged_operation(9);
+        unknown.outcome = Outcome::Unknown;
+        checker.ended(&unknown);
+        let cluster = Cluster::new();
+        let applied = history(&cluster, cluster.state.hash(), 1);
+        assert_eq!((checker.acknowledged(), checker.holds_at(&cluster, &applied)), (0, Ok(())));
+    }
+
+    #[test]
+    fn an_older_acknowledgement_does_not_replace_a_newer_one() {
+        let mut checker = acknowledged(9);
+        checker.ended(&acknowledged_operation(1));
+        let cluster = Cluster::new();
+        let applied = history(&cluster, cluster.state.hash(), 1);
+        assert!(checker.holds_at(&cluster, &applied).is_err());
     }
 }

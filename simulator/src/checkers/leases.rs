@@ -169,4 +169,45 @@ mod tests {
         };
         assert_eq!(checker().take(HOST, &started).unwrap_err().property, "leases");
     }
+
+    #[test]
+    fn messages_name_the_host_and_the_times() {
+        let message = |fact: &Fact| checker().take(HOST, fact).unwrap_err().message;
+        let (resources, late) = (Resources::default(), Time(151));
+        assert_eq!(
+            message(&Fact::DeadlineRaised { deadline: late }),
+            format!("the agent of n1 set a deadline of {late:?}, its lease ends {:?}", Time(150))
+        );
+        assert_eq!(
+            message(&Fact::RunStarted { run: RUN, resources, local: late, deadline: Time(150) }),
+            format!("{RUN:?} came alive on n1 at {late:?}, its lease ended {:?}", Time(150))
+        );
+        let died = Time(161);
+        assert_eq!(
+            message(&Fact::RunEnded { run: RUN, local: died, deadline: Time(150) }),
+            format!(
+                "{RUN:?} was alive on n1 until {died:?}: its lease ended {:?} and it had {} to die",
+                Time(150),
+                Duration(10)
+            )
+        );
+    }
+
+    #[test]
+    fn an_older_grant_takes_nothing_back_and_is_nobody_elses() {
+        let mut checker = checker();
+        checker.granted(HOST, Time(90), Duration(50));
+        assert_eq!(checker.take(HOST, &Fact::DeadlineRaised { deadline: Time(150) }), Ok(()));
+        let elsewhere = Fact::DeadlineRaised { deadline: Time(1) };
+        assert!(checker.take(NodeId(2), &elsewhere).is_err(), "it was granted nothing");
+    }
+
+    #[test]
+    fn a_reboot_wakes_a_host() {
+        let mut checker = checker();
+        checker.take(HOST, &Fact::Frozen).expect("no run");
+        checker.take(HOST, &Fact::Rebooted).expect("no run");
+        let ended = Fact::RunEnded { run: RUN, local: Time(161), deadline: Time(150) };
+        assert!(checker.take(HOST, &ended).is_err());
+    }
 }

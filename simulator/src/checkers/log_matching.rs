@@ -205,4 +205,39 @@ mod tests {
         let other = fake(2, 1, 0, &[(1, "a"), (1, "b"), (1, "z")]);
         assert!(leader_completeness(&other, 3, &applied).is_err());
     }
+
+    #[test]
+    fn a_node_that_opened_anew_is_looked_at_from_the_start() {
+        let mut checker = LogMatching::default();
+        let take = |checker: &mut LogMatching, node: &Fake| checker.take(node, &node.log().expect("a log"));
+        assert_eq!(take(&mut checker, &fake(1, 1, 2, &[(1, "a"), (1, "b")])), Ok(()));
+        let other = fake(1, 1, 2, &[(1, "x"), (1, "b"), (1, "c")]);
+        assert_eq!(take(&mut checker, &other), Ok(()), "what was committed is not looked at again");
+        checker.opened(NodeId(1));
+        let breach = take(&mut checker, &other).unwrap_err();
+        assert_eq!(breach.message, "entry 1 of term 1 has other content on n1 than on n1");
+    }
+
+    #[test]
+    fn what_was_compacted_is_not_compared() {
+        let whole = fake(1, 1, 0, &[(1, "a"), (2, "b")]);
+        let cut = fake(2, 2, 0, &[(2, "b")]);
+        let from_another_past = fake(3, 1, 0, &[(2, "z"), (2, "b")]);
+        assert_eq!(feed(&[cut, whole]), Ok(()), "nobody knows what the cut one had before");
+        let cut = fake(2, 2, 0, &[(2, "b")]);
+        let whole = fake(1, 1, 0, &[(1, "a"), (2, "b")]);
+        assert!(feed(&[cut, whole, from_another_past]).is_err(), "the second one has told it");
+    }
+
+    #[test]
+    fn an_incomplete_leader_is_told_with_what_it_lacks() {
+        let mut applied = StateHashes::default();
+        assert_eq!(applied.applied((NodeId(1), 1), Revision(1), 1, 7), Ok(true));
+        let empty = Fake { id: 2, first: 1, commit: 0, entries: Vec::new() };
+        let breach = leader_completeness(&empty, 2, &applied).unwrap_err();
+        assert_eq!(
+            breach.message,
+            "n2 leads term 2 without r1 of term 1, which n1 had carried out; its log ends at 0"
+        );
+    }
 }

@@ -186,4 +186,68 @@ mod tests {
             assert_eq!(check(&ack(sequence, revision), &replay).unwrap_err().property, "durability");
         }
     }
+
+    fn message(operation: &Operation, replay: &Replay) -> String {
+        check(operation, replay).unwrap_err().message
+    }
+
+    #[test]
+    fn messages_name_the_client_the_revision_and_the_values() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        let early = list(&cluster, newest, newest + 1);
+        assert_eq!(
+            message(&early, &replay),
+            format!(
+                "client 0 was answered as of r{newest} although r{} had been told before it asked {:?}",
+                newest + 1,
+                early.request
+            )
+        );
+        let told = format!("client 0 was told of r9, but no node has carried out more than r{newest}");
+        assert_eq!(message(&list(&cluster, 9, 0), &replay), told);
+        let mut short = list(&cluster, newest, 0);
+        let Outcome::Answered(Ok(Response::Vms { vms, .. })) = &mut short.outcome else { panic!("a list") };
+        vms.pop();
+        let told = format!("client 0 was shown 1 VMs as of r{newest}, there are 2");
+        assert_eq!(message(&short, &replay), told);
+        let Outcome::Answered(Ok(Response::Vms { vms, .. })) = &mut short.outcome else { panic!("a list") };
+        vms[0].generation = Generation(9);
+        let shown = message(&short, &replay);
+        assert!(shown.starts_with(&format!("client 0 was shown a as of r{newest} as Facts")), "{shown}");
+        assert!(shown.contains("generation: g9") && shown.contains("it is Some"), "{shown}");
+    }
+
+    #[test]
+    fn misplaced_acknowledgements_are_told_with_both_places() {
+        let (cluster, replay) = cluster();
+        let newest = cluster.state.revision.0;
+        let elsewhere = message(&ack(2, newest - 1), &replay);
+        assert!(
+            elsewhere.ends_with(&format!("acknowledged at r{}, but took effect at r{newest}", newest - 1))
+        );
+        let nowhere = message(&ack(3, newest), &replay);
+        assert!(nowhere.ends_with(&format!("acknowledged at r{newest}, but is not there")), "{nowhere}");
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_compared() {
+        let mut cluster = Cluster::new();
+        let mut replay = Replay::default();
+        cluster.feed(&mut replay).expect("holds");
+        cluster.create("a", 1);
+        cluster.create("b", 2);
+        let newest = cluster.state.revision;
+        replay.applied(&cluster, newest, cluster.state.hash()).expect("holds");
+        assert_eq!(
+            check(&list(&cluster, newest.0 - 1, 0), &replay),
+            Ok(false),
+            "a state between two snapshots"
+        );
+        assert_eq!(check(&ack(7, newest.0), &replay), Ok(false), "the entry that led to it was not seen");
+        assert_eq!(check(&list(&cluster, newest.0, 0), &replay), Ok(true));
+        let mut unknown = list(&cluster, newest.0 + 9, 0);
+        unknown.outcome = Outcome::Unknown;
+        assert_eq!(check(&unknown, &replay), Ok(false));
+    }
 }

@@ -168,4 +168,36 @@ mod tests {
         let expired = [asleep.as_slice(), &[ended(4, 1, 1), truth(4, 1, Fact::Thawed)]].concat();
         assert_eq!(feed(&expired), Ok(()));
     }
+
+    #[test]
+    fn what_lives_is_not_purged() {
+        let purged = |at, host| truth(at, host, Fact::Purged { run: run(1) });
+        let breach = feed(&[started(1, 1, 2), purged(2, 1)]).unwrap_err();
+        assert_eq!(breach.property, "single-run");
+        assert_eq!(breach.message, format!("n1 removed what vm7 keeps while {:?} lived", run(2)));
+        assert_eq!(feed(&[started(1, 1, 2), purged(2, 2)]), Ok(()), "another host");
+        assert_eq!(feed(&[started(1, 1, 2), ended(2, 1, 2), purged(2, 1)]), Ok(()));
+    }
+
+    #[test]
+    fn a_reboot_ends_a_suspension() {
+        let mut checker = SingleRun::default();
+        for truth in [truth(1, 1, Fact::Frozen), truth(2, 1, Fact::Rebooted), started(3, 1, 1)] {
+            assert_eq!(checker.take(&truth), Ok(()));
+        }
+        assert!(!checker.is_frozen(NodeId(1)));
+        assert!(checker.take(&started(4, 2, 2)).is_err());
+    }
+
+    #[test]
+    fn another_vm_is_no_second_run() {
+        let other = Fact::RunStarted {
+            run: Run { vm: VmId(8), epoch: Epoch(1) },
+            resources: Resources::default(),
+            local: Time(1),
+            deadline: Time(9),
+        };
+        assert_eq!(feed(&[started(1, 1, 1), truth(2, 2, other)]), Ok(()));
+        assert!(feed(&[started(1, 1, 1), ended(2, 1, 2), started(3, 2, 2)]).is_err(), "another run's end");
+    }
 }

@@ -133,4 +133,32 @@ mod tests {
         volumes.lost(HOST);
         assert!(volumes.removed(&cluster.state).is_ok(), "nobody waits for a lost host");
     }
+
+    #[test]
+    fn messages_name_the_host_and_the_vm() {
+        let breach = with_a_run().take(&truth(Fact::Purged { run: RUN }), false).unwrap_err();
+        assert_eq!(breach.property, "volumes");
+        assert_eq!(breach.message, "n1 has removed what it kept of vm3, which nobody had asked for");
+    }
+
+    #[test]
+    fn only_what_is_to_go_and_is_still_there_is_missed() {
+        let cluster = Cluster::new();
+        let left = |deletion: Option<Deletion>| {
+            let mut volumes = with_a_run();
+            deletion.into_iter().for_each(|deletion| volumes.deleted(RUN.vm, deletion));
+            volumes
+        };
+        let message = "vm3 is deleted, and n1 still keeps its volumes";
+        assert_eq!(left(Some(Deletion::Purges)).removed(&cluster.state), Err(message.into()));
+        assert_eq!(left(Some(Deletion::Spares)).removed(&cluster.state), Ok(()), "they may stay");
+        assert_eq!(left(None).removed(&cluster.state), Ok(()), "nobody saw it deleted");
+        let mut purged = left(Some(Deletion::Purges));
+        purged.take(&truth(Fact::Purged { run: RUN }), false).expect("it was asked for");
+        assert_eq!(purged.removed(&cluster.state), Ok(()));
+        let stranger = Truth { host: NodeId(2), ..truth(Fact::Purged { run: RUN }) };
+        let mut elsewhere = left(Some(Deletion::Purges));
+        elsewhere.take(&stranger, false).expect("it was asked for");
+        assert_eq!(elsewhere.removed(&cluster.state), Err(message.into()), "another host's are gone");
+    }
 }

@@ -18,6 +18,8 @@ pub(in crate::checkers) struct Cluster {
     hashes: Vec<u64>,
     pub(in crate::checkers) id: NodeId,
     pub(in crate::checkers) replicas: Vec<NodeId>,
+    /// So many entries at the end it has not carried out.
+    pub(in crate::checkers) not_applied: u64,
 }
 
 impl NodeView for Cluster {
@@ -26,7 +28,7 @@ impl NodeView for Cluster {
     }
     fn log(&self) -> Option<LogView> {
         let last_index = self.log.len() as u64;
-        let (commit, applied) = (last_index, last_index);
+        let (commit, applied) = (last_index, last_index - self.not_applied);
         Some(LogView {
             term: 1,
             is_leader: self.id == NodeId(1),
@@ -54,7 +56,7 @@ impl Cluster {
     pub(in crate::checkers) fn new() -> Self {
         let state = State::new(ClusterId(1), Settings::default(), Revision(0));
         let (id, replicas) = (NodeId(1), vec![NodeId(1)]);
-        let mut cluster = Self { state, log: Vec::new(), hashes: Vec::new(), id, replicas };
+        let mut cluster = Self { state, log: Vec::new(), hashes: Vec::new(), id, replicas, not_applied: 0 };
         let host = HostSpec {
             address: "here".into(),
             capacity: Resources { vcpus: 4, memory_mib: 1_000 },
@@ -213,4 +215,68 @@ fn an_assignment_over_capacity_is_found() {
     cluster.feed(&mut replay).expect("holds");
     cluster.start("b", 4);
     assert_eq!(cluster.feed(&mut replay).unwrap_err().property, "capacity");
+}
+
+#[test]
+fn messages_name_the_revisions_and_the_values() {
+    let mut cluster = Cluster::new();
+    let mut replay = Replay::default();
+    cluster.feed(&mut replay).expect("holds");
+    cluster.create("a", 1);
+    let (hash, wrong) = (cluster.state.hash(), cluster.state.hash() ^ 1);
+    *cluster.hashes.last_mut().expect("one") = wrong;
+    assert_eq!(
+        cluster.feed(&mut replay).unwrap_err().message,
+        format!("r3 leads to hash {hash:016x} when carried out again, a node had {wrong:016x}")
+    );
+    let mut cluster = Cluster::new();
+    let mut replay = Replay::default();
+    cluster.create("a", 1);
+    cluster.feed(&mut replay).expect("holds");
+    let id = RequestId { client: ClientId(1), sequence: 1, born: Revision(0) };
+    replay.executed.insert(id, Revision(3));
+    replay.state.as_mut().expect("one").sessions = Default::default();
+    cluster.state.sessions = Default::default();
+    cluster.write(1, Write::CordonHost { node: NodeId(1), cordoned: true }, Place::Unneeded);
+    assert_eq!(
+        cluster.feed(&mut replay).unwrap_err().message,
+        format!("request {id:?} took effect at r3 and again at r4")
+    );
+}
+
+#[test]
+fn a_vm_on_no_member_is_found() {
+    let mut cluster = Cluster::new();
+    let mut replay = Replay::default();
+    cluster.create("a", 1);
+    cluster.feed(&mut replay).expect("holds");
+    cluster.start("a", 2);
+    cluster.feed(&mut replay).expect("3 of 4");
+    replay.state.as_mut().expect("one").hosts.clear();
+    let breach = replay.within_capacity(Revision(4), NodeId(1)).unwrap_err();
+    assert_eq!(breach.message, "at r4 a VM is assigned to n1, which is no member");
+    let cluster = Cluster::new();
+    let mut replay = Replay::default();
+    cluster.feed(&mut replay).expect("holds");
+    replay.taken.insert(NodeId(1), Resources { vcpus: 4, memory_mib: 1_000 });
+    assert_eq!(replay.within_capacity(Revision(4), NodeId(1)), Ok(()), "full to the brim");
+    replay.taken.insert(NodeId(1), Resources { vcpus: 4, memory_mib: 1_001 });
+    assert_eq!(
+        replay.within_capacity(Revision(4), NodeId(1)).unwrap_err().message,
+        "at r4 VMs assigned to n1 take Resources { vcpus: 4, memory_mib: 1001 }, \
+         it offers Resources { vcpus: 4, memory_mib: 1000 }"
+    );
+}
+
+#[test]
+fn what_another_node_has_carried_out_before_counts_once() {
+    let mut cluster = Cluster::new();
+    let mut replay = Replay::default();
+    cluster.create("a", 1);
+    cluster.feed(&mut replay).expect("holds");
+    let (newest, hash) = (cluster.state.revision, cluster.state.hash());
+    cluster.id = NodeId(2);
+    assert_eq!(replay.applied(&cluster, newest, hash), Ok(Effect::default()));
+    assert_eq!(replay.applied(&cluster, Revision(2), hash ^ 1), Ok(Effect::default()), "others compare it");
+    assert_eq!((replay.unseen(), replay.has_gaps()), (0, false));
 }

@@ -84,6 +84,7 @@ scenarios! {
     elections = "elections",
     everything = "everything",
     flaky_network = "flaky-network",
+    ghosts = "ghosts",
     hypervisor = "hypervisor",
     isolate_leader = "isolate-leader",
     leases = "leases",

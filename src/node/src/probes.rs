@@ -54,8 +54,6 @@ probes! {
     AppendsHeld = "appends-held-back",
     /// A read had to wait for the term's first commit.
     ReadBeforeFirstCommit = "read-before-first-commit",
-    /// A round was confirmed that nobody waits for any more.
-    ConfirmedTooLate = "confirmation-for-nobody",
     /// A process opened on a log that goes beyond what it knew to be committed.
     ReopenedWithTail = "reopened-with-uncommitted-entries",
     /// A process opened on a snapshot from the middle of a membership change.
@@ -86,8 +84,6 @@ probes! {
     HostLost = "host-lost",
     /// A host was given up by a leader that no longer leads.
     HostLostByAnother = "host-lost-by-an-earlier-leader",
-    /// A host was given up that was given up before, or is there no more.
-    HostLostTwice = "host-lost-twice",
     /// A lost host was asked whether it hears.
     LostHostAsked = "lost-host-asked-whether-it-hears",
     /// A heartbeat was confirmed for a host that had been given up meanwhile.
@@ -212,8 +208,6 @@ probes! {
     SilentDeath = "silent-death-found",
     /// A start came back without anybody knowing whether the VM is alive.
     StartUncertain = "start-uncertain",
-    /// A stop came back without anybody knowing whether the VM is dead.
-    StopUncertain = "stop-uncertain",
     /// A stop that took too long was asked for again.
     StopRepeated = "stop-repeated",
     /// A preparation that took too long was asked for again.
@@ -226,8 +220,6 @@ probes! {
     Purged = "deleted-vm-purged",
     /// What a deleted VM kept on a host could not be removed at once.
     PurgeFailed = "purge-failed",
-    /// A removal of volumes was refused because the VM was alive.
-    PurgeOfRunning = "purge-of-a-running-vm-refused",
     /// A removal of volumes that took too long was asked for again.
     PurgeRepeated = "purge-repeated",
     /// A start was refused because the VM was running already.

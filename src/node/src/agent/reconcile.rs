@@ -315,7 +315,6 @@ impl Agent {
                 local.stands(Stand::Running(run), now);
             }
             Err(_) => {
-                ctx.hit(Probe::StopUncertain);
                 local.stands(Stand::Unknown(run), now);
                 self.list_at = self.list_at.min(now + ASK_AGAIN);
             }
@@ -336,7 +335,6 @@ impl Agent {
                 local.stands(Stand::Idle, now);
             }
             Err(HypervisorError::AlreadyRunning { epoch }) => {
-                ctx.hit(Probe::PurgeOfRunning);
                 let run = Run { vm: run.vm, epoch };
                 local.unconfirmed = Some(run);
                 local.stands(Stand::Running(run), now);

@@ -395,10 +395,7 @@ fn mark_command(action: &Action, has_effect: bool, is_older: bool, ctx: &mut Con
     match action {
         Action::Assign { .. } => ctx.hit_if(!has_effect, Probe::AssignmentOvertaken),
         Action::Report { .. } => ctx.hit_if(!has_effect, Probe::ReportOvertaken),
-        Action::LoseHost { .. } => {
-            ctx.hit_if(!has_effect, Probe::HostLostTwice);
-            ctx.hit_if(has_effect && is_older, Probe::HostLostByAnother);
-        }
+        Action::LoseHost { .. } => ctx.hit_if(has_effect && is_older, Probe::HostLostByAnother),
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! The simulated clients together: what they ask, how often, and what came of it.
 
-mod draw;
+pub(crate) mod draw;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

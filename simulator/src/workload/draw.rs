@@ -13,13 +13,13 @@ use crate::scenario::Call;
 
 /// The time between the beginnings of two operations of one client: such that all of them together keep the rate as long as answers
 /// come in time, spread evenly around the mean.
-pub(super) fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
+pub(crate) fn think(config: &WorkloadConfig, rng: &mut Rng) -> Duration {
     let mean = config.per.0.saturating_mul(config.clients as u64) / config.operations.max(1);
     Duration(rng.between(mean / 2, mean.saturating_add(mean / 2)))
 }
 
 /// What a client asks for next, and about which VM of `names`.
-pub(super) fn call(config: &WorkloadConfig, names: usize, rng: &mut Rng) -> (Call, usize) {
+pub(crate) fn call(config: &WorkloadConfig, names: usize, rng: &mut Rng) -> (Call, usize) {
     let mix = &config.mix;
     let weights = [mix.create, mix.start, mix.stop, mix.delete, mix.update, mix.get, mix.list];
     let name = rng.below(names.max(1) as u64) as usize;

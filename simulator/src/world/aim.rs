@@ -69,13 +69,13 @@ impl World<'_> {
         }
         let mut place = 0;
         while let Some((awaited, number)) = self.plan.waiting.faults.get(place).copied() {
-            let concerns = awaited == aim && self.concerns(self.plan.among(number), host);
+            let concerns = awaited == aim && self.concerns(self.plan.strikes.fault(number).among, host);
             if !concerns {
                 place += 1;
                 continue;
             }
             self.plan.waiting.faults.remove(place);
-            let after = self.plan.draw_within(number);
+            let after = self.plan.strikes.draw_within(number);
             let struck = Event::Aimed { number: number as u32, host: host as u16 };
             self.heap.push_first(self.now.get() + after.0, struck);
         }

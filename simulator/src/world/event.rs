@@ -1,7 +1,4 @@
-//! The event heap, keyed by true time and then by the order of scheduling.
-
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+//! What happens in the world.
 
 use blixard_node::ids::{NodeId, Ticket};
 use blixard_node::message::Message;
@@ -38,83 +35,4 @@ pub(super) enum Event {
     FaultOver { slot: u32 },
     /// The operator has something due.
     Operator,
-}
-
-#[derive(Debug)]
-struct Scheduled {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    /// The heap gives its greatest: the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
-/// All that will happen.
-#[derive(Debug, Default)]
-pub(super) struct Heap {
-    heap: BinaryHeap<Scheduled>,
-    sequence: u64,
-    first_sequence: u64,
-}
-
-/// Where the sequence of ordinary events begins, above that of events that come first.
-const ORDINARY: u64 = 1 << 63;
-
-impl Heap {
-    pub(super) fn push(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Scheduled { at, sequence: ORDINARY | self.sequence, event });
-    }
-
-    /// As [`Self::push`], before all others at that time: for what comes from outside, so that its place does not hang on when it
-    /// was decided.
-    pub(super) fn push_first(&mut self, at: u64, event: Event) {
-        self.first_sequence += 1;
-        self.heap.push(Scheduled { at, sequence: self.first_sequence, event });
-    }
-
-    /// The next event that is due at `end` or before.
-    pub(super) fn pop_until(&mut self, end: u64) -> Option<(u64, Event)> {
-        if self.heap.peek()?.at > end {
-            return None;
-        }
-        self.heap.pop().map(|scheduled| (scheduled.at, scheduled.event))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_times_keep_the_order_of_scheduling() {
-        let mut heap = Heap::default();
-        for (at, host) in [(5, 0), (3, 1), (5, 2), (3, 3), (9, 4)] {
-            heap.push(at, Event::Hypervisor { host });
-        }
-        let mut order = Vec::new();
-        while let Some((at, Event::Hypervisor { host })) = heap.pop_until(5) {
-            order.push((at, host));
-        }
-        assert_eq!(order, [(3, 1), (3, 3), (5, 0), (5, 2)]);
-    }
 }

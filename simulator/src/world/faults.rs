@@ -1,44 +1,27 @@
 //! The faults of a run: when each strikes, what it does, and how it is taken back.
 
 use blixard_node::ids::NodeId;
-use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use super::event::Event;
 use super::host::Presence;
 use super::operator::Ask;
-use super::{Phase, World, streams};
+use super::{Phase, World};
 use crate::clock::draw_rate;
+use crate::cuts::{self, Cut};
 use crate::disk::{Fault as DiskFault, FaultKind as DiskFaultKind};
-use crate::scenario::{Among, CrashPoint, Fault, FaultKind, Scenario, Spread, Storage, When};
+use crate::scenario::{Among, CrashPoint, Fault, FaultKind, Scenario, Spread, Storage};
+use crate::strikes::{Dice, Strikes};
 use crate::trace::Kind;
 
-/// The faults of a scenario, each with a stream of its own.
+/// The faults of a run.
 #[derive(Debug)]
 pub(super) struct Plan {
-    entries: Vec<Entry>,
+    pub(super) strikes: Strikes,
     /// Faults that last, by slot.
     active: Vec<Option<Active>>,
-    /// Each strike as a fault of its own, with what was drawn for it.
-    struck: Vec<Fault>,
     /// Faults that are due and wait for the moment they are aimed at.
     pub(super) waiting: super::aim::Waiting,
-}
-
-#[derive(Debug)]
-struct Entry {
-    fault: Fault,
-    /// When it strikes, and for how long.
-    rng: Rng,
-    /// The number of its first strike's streams; the others follow.
-    draws: u64,
-}
-
-/// The chance of one strike: whom it strikes, and what it does there. Two streams, so that naming the one leaves the other alone.
-#[derive(Debug)]
-pub(super) struct Dice {
-    whom: Rng,
-    pub(super) how: Rng,
 }
 
 #[derive(Debug)]
@@ -64,37 +47,8 @@ pub(super) enum Undo {
 
 impl Plan {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let mut swarm = Rng::new(seed, streams::SWARM);
-        let mut entries = Vec::new();
-        for (number, fault) in scenario.faults.iter().enumerate() {
-            let left_out = scenario.run.swarm && swarm.ratio(1, 2);
-            if !left_out {
-                let number = number as u64;
-                entries.push(Entry {
-                    fault: fault.clone(),
-                    rng: Rng::new(seed, streams::FAULTS | number),
-                    draws: fault.draws.unwrap_or(streams::nth(number, 0)),
-                });
-            }
-        }
-        Self { entries, active: Vec::new(), struck: Vec::new(), waiting: super::aim::Waiting::default() }
-    }
-}
-
-impl Plan {
-    /// Each strike so far as a fault of its own.
-    pub(super) fn take_struck(&mut self) -> Vec<Fault> {
-        std::mem::take(&mut self.struck)
-    }
-
-    pub(super) fn among(&self, number: usize) -> Among {
-        self.entries[number].fault.among
-    }
-
-    /// How long after its moment this aimed fault strikes.
-    pub(super) fn draw_within(&mut self, number: usize) -> Duration {
-        let entry = &mut self.entries[number];
-        entry.fault.within.draw(&mut entry.rng)
+        let strikes = Strikes::new(scenario, seed);
+        Self { strikes, active: Vec::new(), waiting: super::aim::Waiting::default() }
     }
 }
 
@@ -103,12 +57,8 @@ type Struck = Option<(u64, Option<Undo>)>;
 
 impl World<'_> {
     pub(super) fn begin_faults(&mut self) {
-        for number in 0..self.plan.entries.len() {
-            let entry = &mut self.plan.entries[number];
-            let after = match entry.fault.when {
-                When::At(at) => at,
-                When::Every(every) => every.draw(&mut entry.rng),
-            };
+        for number in 0..self.plan.strikes.len() {
+            let after = self.plan.strikes.draw_first(number);
             self.heap.push_first(self.now.get() + after.0, Event::Fault { number: number as u32 });
         }
     }
@@ -117,12 +67,10 @@ impl World<'_> {
         if self.phase != Phase::Safety {
             return;
         }
-        let entry = &mut self.plan.entries[number];
-        if let When::Every(every) = entry.fault.when {
-            let after = every.draw(&mut entry.rng);
+        if let Some(after) = self.plan.strikes.draw_next(number) {
             self.heap.push_first(self.now.get() + after.0, Event::Fault { number: number as u32 });
         }
-        match self.plan.entries[number].fault.aim {
+        match self.plan.strikes.fault(number).aim {
             Some(aim) => self.plan.waiting.add(aim, number),
             None => {
                 self.strike_now(number, None);
@@ -134,7 +82,7 @@ impl World<'_> {
     pub(super) fn on_aimed(&mut self, number: usize, host: usize) {
         if self.phase == Phase::Safety
             && self.strike_now(number, Some(host))
-            && let Some(aim) = self.plan.entries[number].fault.aim
+            && let Some(aim) = self.plan.strikes.fault(number).aim
         {
             *self.counts.aimed.entry(aim.word()).or_default() += 1;
         }
@@ -142,37 +90,22 @@ impl World<'_> {
 
     /// Whether it found somebody to strike; `host` is whom it is aimed at.
     fn strike_now(&mut self, number: usize, host: Option<usize>) -> bool {
-        let entry = &mut self.plan.entries[number];
-        let lasts =
-            if entry.fault.takes("lasts") { entry.fault.lasts.draw(&mut entry.rng) } else { Duration::ZERO };
-        let mut fault = entry.fault.clone();
-        if let Some(host) = host.filter(|_| fault.takes("among")) {
-            fault.node = Some(host as u64 + 1);
+        let mut strike = self.plan.strikes.draw(number);
+        if let Some(host) = host.filter(|_| strike.fault.takes("among")) {
+            strike.fault.node = Some(host as u64 + 1);
         }
-        let draws = entry.draws;
-        entry.draws += 1;
-        let mut dice = Dice {
-            whom: Rng::new(self.seed, streams::STRIKES | draws),
-            how: Rng::new(self.seed, streams::BLOWS | draws),
+        let (kind, lasts) = (strike.fault.kind, strike.lasts);
+        let Some((hosts, undo)) = self.strike(&mut strike.fault, lasts, &mut strike.dice) else {
+            return false;
         };
-        let Some((hosts, undo)) = self.strike(&mut fault, lasts, &mut dice) else { return false };
-        let at = Duration(self.now.get() - self.scenario.run.warmup.0);
-        let struck = Fault {
-            when: When::At(at),
-            lasts: Spread::fixed(lasts),
-            draws: Some(draws),
-            aim: None,
-            ..fault.clone()
-        };
-        self.plan.struck.push(struck.with_what_it_takes());
-        *self.counts.faults.entry(fault.kind.word()).or_default() += 1;
-        self.mark_strike(fault.kind, hosts);
-        let strike = self.plan.struck.len() as u64;
-        self.log(Kind::Fault, None, [strike, fault.kind as u64, hosts, lasts.0]);
+        *self.counts.faults.entry(kind.word()).or_default() += 1;
+        self.mark_strike(kind, hosts);
+        let strike = self.plan.strikes.note(self.now.get(), strike);
+        self.log(Kind::Fault, None, [strike, kind as u64, hosts, lasts.0]);
         if let Some(undo) = undo {
             self.tell_cuts(strike, &undo);
             let slot = self.plan.active.len();
-            self.plan.active.push(Some(Active { strike, kind: fault.kind, hosts, undo }));
+            self.plan.active.push(Some(Active { strike, kind, hosts, undo }));
             self.heap.push_first(self.now.get() + lasts.0, Event::FaultOver { slot: slot as u32 });
         }
         true
@@ -193,11 +126,7 @@ impl World<'_> {
             K::ClockJump | K::Drift => self.strike_clocks(fault, dice),
             K::Isolate => {
                 let host = self.aim(fault, dice)?;
-                let others = self.present().into_iter().filter(|other| *other != host);
-                let pairs: Vec<(usize, usize)> =
-                    others.flat_map(|other| [(host, other), (other, host)]).collect();
-                pairs.iter().for_each(|(from, to)| self.links.cut(*from, *to));
-                Some((1 << host, Some(Undo::Mend(pairs))))
+                Some((1 << host, Some(self.cut(cuts::ways_of(host, self.present())))))
             }
             K::DiskRot => self.rot(fault, lasts, dice),
             K::Clog => {
@@ -220,66 +149,14 @@ impl World<'_> {
         Some(host)
     }
 
-    /// The hosts in the order of a cut, and how many of them stand on its first side.
-    fn sides(&self, fault: &mut Fault, dice: &mut Dice) -> Option<(Vec<usize>, usize)> {
-        let mut hosts: Vec<usize> = self.present();
-        if !fault.hosts.is_empty() {
-            let mut named: Vec<usize> = fault.hosts.iter().map(|host| *host as usize - 1).collect();
-            named.retain(|host| hosts.contains(host));
-            hosts.retain(|host| !named.contains(host));
-            let first = named.len();
-            named.extend(hosts);
-            return (first > 0 && named.len() > 1).then_some((named, first));
-        }
-        if hosts.len() < 2 {
-            return None;
-        }
-        dice.whom.shuffle(&mut hosts);
-        let mut first = 1 + dice.whom.below(hosts.len() as u64 - 1) as usize;
-        if fault.kind == FaultKind::IsolateLeader {
-            let leader = self.leader()?;
-            hosts.sort_by_key(|host| *host != leader);
-            first = 1;
-        }
-        if fault.kind == FaultKind::Ring {
-            first = hosts.len();
-        }
-        fault.hosts = hosts[..first].iter().map(|host| *host as u64 + 1).collect();
-        Some((hosts, first))
+    fn cut_links(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
+        let (struck, ways) = Cut::draw(fault, self.present(), self.leader(), &mut dice.whom)?.ways()?;
+        Some((struck, Some(self.cut(ways))))
     }
 
-    fn cut_links(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
-        let (hosts, first) = self.sides(fault, dice)?;
-        let (left, right) = hosts.split_at(first);
-        let mut struck = left.iter().fold(0, |mask, host| mask | 1 << host);
-        let mut pairs = Vec::new();
-        let mut both = |a: usize, b: usize| pairs.extend([(a, b), (b, a)]);
-        match fault.kind {
-            FaultKind::Partition | FaultKind::IsolateLeader => {
-                left.iter().for_each(|a| right.iter().for_each(|b| both(*a, *b)));
-            }
-            FaultKind::OneWay => {
-                left.iter().for_each(|a| right.iter().for_each(|b| pairs.push((*a, *b))));
-            }
-            FaultKind::Bridge => {
-                // The first of the left group reaches everybody.
-                struck = 1 << left[0];
-                left[1..].iter().for_each(|a| right.iter().for_each(|b| both(*a, *b)));
-            }
-            FaultKind::Ring => {
-                let count = hosts.len();
-                for a in 0..count {
-                    for b in a + 2..count {
-                        if (a, b) != (0, count - 1) {
-                            both(hosts[a], hosts[b]);
-                        }
-                    }
-                }
-            }
-            _ => return None,
-        }
-        pairs.iter().for_each(|(from, to)| self.links.cut(*from, *to));
-        Some((struck, Some(Undo::Mend(pairs))))
+    fn cut(&mut self, ways: Vec<(usize, usize)>) -> Undo {
+        ways.iter().for_each(|(from, to)| self.links.cut(*from, *to));
+        Undo::Mend(ways)
     }
 
     fn kill(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {

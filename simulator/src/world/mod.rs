@@ -28,6 +28,7 @@ use blixard_node::time::Time;
 
 use crate::buggify::Sites;
 use crate::checkers::{Checkers, Subjects, Violation};
+use crate::heap::Heap;
 use crate::hypervisor::Truth;
 use crate::net::Links;
 use crate::scenario::{Outcome, Scenario};
@@ -35,11 +36,12 @@ use crate::swarm;
 use crate::trace::{Kind, Sink, Trace};
 use crate::workload::{self, Workload};
 
-use event::{Event, Heap};
+use event::Event;
 use host::Host;
 
 pub use crate::sabotage::{Lie, Sabotage};
 pub use report::{Counts, Report};
+pub(crate) use setup::workload_config;
 
 /// The most events of a run: past this something goes round in circles.
 const EVENTS_MAX: u64 = 2_000_000_000;
@@ -47,23 +49,23 @@ const EVENTS_MAX: u64 = 2_000_000_000;
 /// The streams of the seed. Each consumer of chance has its own, so that one fault more or less leaves the others alone. What has
 /// many of them numbers them within the lower 56 bits.
 pub(crate) mod streams {
-    pub(super) const CLOCK: u64 = 3;
-    pub(super) const OPERATOR: u64 = 5;
-    pub(super) const RECOVERY: u64 = 6;
-    pub(super) const SWARM: u64 = 7;
-    pub(super) const CLUSTER: u64 = 8;
-    pub(super) const HYPERVISORS: u64 = 0x100;
-    pub(super) const HYPERVISORS_ODD: u64 = 0x180;
-    pub(super) const NODES: u64 = 0x200;
+    pub(crate) const CLOCK: u64 = 3;
+    pub(crate) const OPERATOR: u64 = 5;
+    pub(crate) const RECOVERY: u64 = 6;
+    pub(crate) const SWARM: u64 = 7;
+    pub(crate) const CLUSTER: u64 = 8;
+    pub(crate) const HYPERVISORS: u64 = 0x100;
+    pub(crate) const HYPERVISORS_ODD: u64 = 0x180;
+    pub(crate) const NODES: u64 = 0x200;
     /// When each fault of the scenario strikes, and for how long.
-    pub(super) const FAULTS: u64 = 1 << 56;
+    pub(crate) const FAULTS: u64 = 1 << 56;
     /// Whom a strike strikes.
-    pub(super) const STRIKES: u64 = 2 << 56;
+    pub(crate) const STRIKES: u64 = 2 << 56;
     /// What it does there.
-    pub(super) const BLOWS: u64 = 3 << 56;
-    pub(super) const LINKS: u64 = 4 << 56;
-    pub(super) const DISKS: u64 = 5 << 56;
-    pub(super) const PROCESSES: u64 = 6 << 56;
+    pub(crate) const BLOWS: u64 = 3 << 56;
+    pub(crate) const LINKS: u64 = 4 << 56;
+    pub(crate) const DISKS: u64 = 5 << 56;
+    pub(crate) const PROCESSES: u64 = 6 << 56;
     /// When a client does something.
     pub(crate) const CLIENTS: u64 = 7 << 56;
     /// What it does.
@@ -106,7 +108,7 @@ pub struct World<'s> {
     seed: u64,
     sabotage: Sabotage,
     now: Rc<Cell<u64>>,
-    heap: Heap,
+    heap: Heap<Event>,
     hosts: Vec<Host>,
     /// The host of each node id, by id.
     homes: Vec<Option<usize>>,

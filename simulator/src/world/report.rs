@@ -134,7 +134,7 @@ impl World<'_> {
             virtual_ms: self.now.get() / 1_000_000,
             operations: self.workload.counts().clone(),
             schedule: Schedule {
-                faults: self.plan.take_struck(),
+                faults: self.plan.strikes.take_struck(),
                 operations: self.workload.recorded().to_vec(),
             },
             counts: self.counts,

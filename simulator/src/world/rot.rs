@@ -21,7 +21,7 @@ impl World<'_> {
         &mut self,
         fault: &mut Fault,
         lasts: Duration,
-        dice: &mut super::faults::Dice,
+        dice: &mut crate::strikes::Dice,
     ) -> Option<(u64, Option<super::faults::Undo>)> {
         let host = self.aim(fault, dice)?;
         if self.hosts[host].suspect || !self.may_lose(host) {

@@ -11,7 +11,6 @@ use blixard_node::rng::Rng;
 use blixard_node::spec::Resources;
 use blixard_node::time::{Duration, Time};
 
-use super::event::Heap;
 use super::host::{Host, NEVER, Presence};
 use super::report::Counts;
 use super::{Members, Phase, Scratch, World, faults, operator, streams};
@@ -19,6 +18,7 @@ use crate::buggify::Sites;
 use crate::checkers::Checkers;
 use crate::clock::{SimClock, draw_rate};
 use crate::disk::{Engine, SimDisk};
+use crate::heap::Heap;
 use crate::hypervisor::{HostHypervisor, HypervisorFaults};
 use crate::net::Links;
 use crate::sabotage::{Lie, Sabotage};
@@ -224,7 +224,8 @@ fn settings(scenario: &Scenario) -> Settings {
     }
 }
 
-fn workload_config(scenario: &Scenario) -> WorkloadConfig {
+/// What the clients of a scenario do.
+pub(crate) fn workload_config(scenario: &Scenario) -> WorkloadConfig {
     let workload = &scenario.workload;
     let idle = workload.operations_per_second == 0 && scenario.operations.is_empty();
     WorkloadConfig {

@@ -6,6 +6,7 @@ use blixard_node::time::{Duration, Time};
 use super::World;
 use super::faults::Undo;
 use crate::client::Call;
+use crate::cuts;
 use crate::disk::Cost;
 use crate::history::{Operation, Outcome, revision_of};
 use crate::hypervisor::Fact;
@@ -179,11 +180,8 @@ impl World<'_> {
 
     /// Which ways from one host to another are cut from now on.
     pub(super) fn tell_pairs(&mut self, strike: u64, pairs: &[(usize, usize)]) {
-        for host in 0..self.hosts.len() {
-            let to = pairs.iter().filter(|(from, _)| *from == host).fold(0, |mask, (_, to)| mask | 1 << to);
-            if to != 0 {
-                self.log(Kind::Cut, Some(host), [strike, to]);
-            }
+        for (host, to) in cuts::by_host(pairs) {
+            self.log(Kind::Cut, Some(host), [strike, to]);
         }
     }
 }

@@ -18,6 +18,8 @@ rustPlatform.buildRustPackage {
       ../simulator
       ../scenarios
       ../tests
+      ../xtask
+      ../examples/replicated-counter
     ];
   };
 

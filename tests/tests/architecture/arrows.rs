@@ -8,13 +8,14 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::root;
 
 /// Each crate of the workspace with those of the workspace it may depend on, in whatever way.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("blixard-node", &[]),
     ("blixard-runtime", &["blixard-node"]),
     ("blixard-proto", &["blixard-node"]),
     ("blixard-sim", &["blixard-node", "blixard-runtime"]),
     ("blixard", &["blixard-node", "blixard-runtime", "blixard-proto"]),
     ("xtask", &["blixard-sim"]),
+    ("replicated-counter", &["blixard-sim"]),
     ("blixard-tests", &["blixard", "blixard-node", "blixard-proto", "blixard-runtime", "blixard-sim"]),
 ];
 

@@ -10,7 +10,7 @@ use crate::root;
 const LINES_MAX: usize = 1_000;
 
 /// Folders with sources of this project; nothing generated and nothing foreign is below them.
-const SOURCES: [&str; 5] = ["src", "proto", "simulator", "tests", "xtask"];
+const SOURCES: [&str; 6] = ["src", "proto", "simulator", "tests", "xtask", "examples"];
 
 /// All files below `folder` whose names end in `.{extension}`, in order.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 //! A run as a picture: one HTML file with a space-time diagram of everything that happened. It needs nothing beside itself.
 //!
-//! Only [`build`] knows what a trace holds; [`picture`] is lanes, bars, arrows and bands of any run, [`pack`] puts them into few bytes, and
+//! Only `build` knows what a trace holds; `picture` is lanes, bars, arrows and bands of any run, `pack` puts them into few bytes, and
 //! the files of `page/` draw them. Nothing here is under a trace hash.
 
 mod build;

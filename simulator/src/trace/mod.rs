@@ -2,7 +2,7 @@
 //!
 //! Two runs are the same if and only if their logs are: the hash is what `--check-determinism` compares. Everything
 //! under it is an integer, so a debug and a release build agree. What each kind of line says stands in [`Kind`]; how a log
-//! is kept in a file, in [`file`]. `docs/trace.md` describes both.
+//! is kept in a file, in [`mod@file`]. `docs/trace.md` describes both.
 
 mod entry;
 pub mod file;

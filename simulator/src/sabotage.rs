@@ -51,10 +51,6 @@ lies! {
     Syncs = "lying-sync",
         ["durability", "election-safety", "log-matching", "leader-completeness", "state-machine-safety", "state-hash",
          "reopens", "panic"];
-    /// A crash leaves a part of the batch under way.
-    Batches = "torn-batch",
-        ["durability", "election-safety", "log-matching", "leader-completeness", "state-machine-safety", "state-hash",
-         "reopens", "panic"];
     /// Disks hand out what has rotted as it is.
     Checksums = "checksum-ignored",
         ["durability", "election-safety", "log-matching", "leader-completeness", "state-machine-safety", "state-hash",
@@ -68,15 +64,12 @@ lies! {
     /// The hosts' clocks drift apart faster than the cluster's bound.
     Clocks = "clock-past-bound",
         ["single-run", "leases"];
-    /// Hypervisors start a VM a second time while a run of it is alive.
-    SecondStarts = "second-start",
-        ["single-run", "capacity"];
     /// Hypervisors leave out runs when they are asked what runs.
     Lists = "list-incomplete",
-        ["single-run", "capacity", "liveness"];
+        ["confirmation", "single-run", "capacity", "liveness"];
     /// Hypervisors call a VM stopped as soon as they have asked it to stop.
     Stops = "stop-told-early",
-        ["single-run", "capacity", "liveness"];
+        ["confirmation", "single-run", "capacity", "liveness"];
 }
 
 /// What is broken. Nothing by default.

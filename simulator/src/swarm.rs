@@ -1,6 +1,8 @@
 //! Scenarios drawn whole from the seed: cluster, work, conditions and faults. Every feature is off in half of the seeds, because
 //! what always happens hides what needs quiet (Groce et al., "Swarm Testing", ISSTA 2012).
 
+mod themes;
+
 use std::borrow::Cow;
 
 use blixard_node::rng::Rng;
@@ -16,6 +18,9 @@ pub const NAME: &str = "swarm";
 
 /// The stream of the seed that scenarios are drawn from; the world has streams of its own.
 const STREAM: u64 = 0x5157_4152_4d00;
+
+/// The stream of the seed that themes are drawn from.
+const THEMES: u64 = STREAM - 1;
 
 /// The safety phase, in seconds.
 const SECS: std::ops::RangeInclusive<u64> = 20..=120;
@@ -73,7 +78,32 @@ pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
             }
         }
     }
+    give_a_theme(&mut drawn, scenario, seed);
     Cow::Owned(drawn)
+}
+
+/// Gives what is drawn of `written` the seed's theme.
+fn give_a_theme(drawn: &mut Scenario, written: &Scenario, seed: u64) {
+    let swarm = &written.swarm;
+    let mut themed = drawn.clone();
+    themes::apply(&mut themed, &mut Rng::new(seed, THEMES));
+    let of = |part: Part| move |key: &str| swarm.draws_key(part, key);
+    drawn.cluster.take_over(&themed.cluster, of(Part::Cluster));
+    fit_cluster(drawn, swarm);
+    drawn.workload.take_over(&themed.workload, of(Part::Workload));
+    drawn.network.take_over(&themed.network, of(Part::Network));
+    drawn.disk.take_over(&themed.disk, of(Part::Disk));
+    drawn.clock.take_over(&themed.clock, of(Part::Clock));
+    if swarm.draws_key(Part::Clock, "drift_ppm") {
+        drawn.clock.drift_ppm = drawn.clock.drift_ppm.min(drawn.cluster.drift_bound_ppm);
+    }
+    drawn.process.take_over(&themed.process, of(Part::Process));
+    drawn.hypervisor.take_over(&themed.hypervisor, of(Part::Hypervisor));
+    if swarm.draws(Part::Faults) && written.faults.is_empty() {
+        let spares = drawn.cluster.spares;
+        drawn.faults = themed.faults;
+        drawn.faults.retain(|fault| fault.kind != FaultKind::MemberAdd || spares > 0);
+    }
 }
 
 /// Makes a drawn cluster one that what is written can live in.
@@ -165,8 +195,8 @@ impl Draw {
             snapshot_every: self.spread_out(5, 1_000),
             keep_entries: self.between(0, 100),
             chunk_bytes: self.spread_out(128, 65_536),
-            lease_ttl: Duration::from_millis(self.between(2_000, 15_000)),
-            kill_grace: Duration::from_millis(self.between(1_000, 4_000)),
+            lease_ttl: Duration::from_millis(self.spread_out(1_000, 15_000)),
+            kill_grace: Duration::from_millis(self.spread_out(100, 4_000)),
             sessions_max: if self.half() { self.between(4, 32) } else { usual.sessions_max },
             answers_max: if self.half() { self.between(1, 8) } else { usual.answers_max },
             tick: if self.half() { Duration::from_millis(self.between(20, 150)) } else { usual.tick },

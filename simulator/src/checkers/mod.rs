@@ -191,9 +191,11 @@ impl Checkers {
         if let Some(vm) = effect.updated {
             self.artifacts.updated(vm);
         }
-        let Some(host) = effect.lost else { return Ok(()) };
-        self.volumes.lost(host);
-        leases::given_up(host, revision, at, &self.single_run)
+        if let Some(host) = effect.lost {
+            self.volumes.lost(host);
+            leases::given_up(host, revision, at, &self.single_run)?;
+        }
+        effect.freed.iter().try_for_each(|freed| single_run::freed(*freed, revision, &self.single_run))
     }
 
     /// `node` was handed a heartbeat's acknowledgement: its lease runs until `sent + ttl` on its own clock.

@@ -1,7 +1,7 @@
 //! Placement: a VM is assigned to a member that may take it, under a new epoch. An oracle of its own: it looks at the outcome, not at
 //! the scheduler's reasons.
 
-use blixard_node::ids::{Epoch, NodeId, Revision};
+use blixard_node::ids::{Epoch, NodeId, Revision, VmId};
 use blixard_node::spec::VmName;
 use blixard_node::state::{Host, State, Vm};
 
@@ -10,6 +10,7 @@ use super::Breach;
 /// Where a VM stood before a command.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
+    id: VmId,
     name: VmName,
     assigned: Option<(NodeId, Epoch)>,
     epoch: Epoch,
@@ -21,7 +22,7 @@ pub(super) struct Seat {
 pub(super) fn seats(state: &State, names: &[VmName]) -> Vec<Seat> {
     let seat = |vm: &Vm| {
         let home = vm.last_host.filter(|_| vm.spec.local_volume);
-        Seat { name: vm.name.clone(), assigned: vm.assigned, epoch: vm.epoch, home }
+        Seat { id: vm.id, name: vm.name.clone(), assigned: vm.assigned, epoch: vm.epoch, home }
     };
     names.iter().filter_map(|name| state.vms.get(name)).map(seat).collect()
 }
@@ -44,6 +45,17 @@ pub(super) fn check(state: &State, revision: Revision, seats: &[Seat]) -> Result
         }
     }
     Ok(())
+}
+
+/// The VMs that have lost their host, each with it; `state` is the one after the command.
+pub(super) fn freed(state: &State, seats: &[Seat]) -> Vec<(VmId, NodeId)> {
+    let freed = |seat: &Seat| {
+        let (node, _) = seat.assigned?;
+        let after = state.vms.get(&seat.name).filter(|vm| vm.id == seat.id);
+        let stays = after.is_some_and(|vm| vm.assigned.is_some_and(|(now, _)| now == node));
+        (!stays).then_some((seat.id, node))
+    };
+    seats.iter().filter_map(freed).collect()
 }
 
 /// Why `node` must not take `vm`.
@@ -151,6 +163,21 @@ mod tests {
             }
         };
         assert_eq!(breach(ports), "where VM b has a port of its");
+    }
+
+    #[test]
+    fn a_vm_frees_its_host_when_it_is_known_to_have_stopped() {
+        let mut cluster = Cluster::new();
+        cluster.create("a", 1);
+        cluster.start("a", 2);
+        let vm = cluster.state.vms[&named("a")].id;
+        let before = seats(&cluster.state, &[named("a")]);
+        cluster.write(3, Write::StopVm { name: named("a"), generation: None }, Place::Unneeded);
+        assert_eq!(freed(&cluster.state, &before), [], "it was only asked to stop");
+        cluster.state.vms.get_mut(&named("a")).expect("it is there").assigned = None;
+        assert_eq!(freed(&cluster.state, &before), [(vm, NODE)]);
+        cluster.state.vms.remove(&named("a"));
+        assert_eq!(freed(&cluster.state, &before), [(vm, NODE)]);
     }
 
     #[test]

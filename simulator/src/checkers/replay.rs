@@ -86,7 +86,7 @@ impl Facts {
 }
 
 /// What an entry did that other checkers want to know of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effect {
     /// A host was given up.
     pub(super) lost: Option<NodeId>,
@@ -94,6 +94,8 @@ pub(super) struct Effect {
     pub(super) deleted: Option<(VmId, Deletion)>,
     /// A VM was given another spec.
     pub(super) updated: Option<VmId>,
+    /// VMs that are assigned to a host no more.
+    pub(super) freed: Vec<(VmId, NodeId)>,
 }
 
 impl Replay {
@@ -151,12 +153,13 @@ impl Replay {
             return Err(Breach::new("exactly-once", message).index(revision.0));
         }
         placement::check(state, revision, &seats)?;
+        let freed = placement::freed(state, &seats);
         self.note_versions(revision, names)?;
         let lost = match command.action {
             Action::LoseHost { node } => Some(node),
             _ => None,
         };
-        Ok(Effect { lost, deleted, updated })
+        Ok(Effect { lost, deleted, updated, freed })
     }
 
     /// Starts over from `node`'s state: what happened in between was not seen.

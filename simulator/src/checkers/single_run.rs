@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use blixard_node::hypervisor::Run;
-use blixard_node::ids::{NodeId, VmId};
+use blixard_node::ids::{NodeId, Revision, VmId};
 use blixard_node::time::Time;
 
 use super::Breach;
@@ -103,6 +103,16 @@ impl SingleRun {
     }
 }
 
+/// A VM was taken off its host, as confirmed to have stopped there or as of a lost host: no run of it may be alive there.
+pub(super) fn freed((vm, host): (VmId, NodeId), revision: Revision, runs: &SingleRun) -> Result<(), Breach> {
+    let mut there = runs.on(host).filter(|alive| alive.run.vm == vm && !runs.is_frozen(host));
+    let Some(Alive { run, since, .. }) = there.next() else { return Ok(()) };
+    let message = format!(
+        "{vm} is taken to have stopped on {host} at {revision}, and {run:?} lives there since {since:?}"
+    );
+    Err(Breach::new("confirmation", message).nodes([host]).vm(vm).index(revision.0))
+}
+
 #[cfg(test)]
 mod tests {
     use blixard_node::ids::Epoch;
@@ -147,6 +157,18 @@ mod tests {
             breach.message,
             "vm7 runs twice: on n1 under e1 since 0.000000s and on n2 under e2 since 0.000000s"
         );
+    }
+
+    #[test]
+    fn what_is_taken_to_have_stopped_must_not_live() {
+        let mut checker = SingleRun::default();
+        checker.take(&started(1, 1, 1)).expect("one run");
+        let freed =
+            |host: u64, checker: &SingleRun| super::freed((VmId(7), NodeId(host)), Revision(9), checker);
+        assert_eq!(freed(1, &checker).unwrap_err().property, "confirmation");
+        assert_eq!(freed(2, &checker), Ok(()));
+        checker.take(&ended(2, 1, 1)).expect("none");
+        assert_eq!(freed(1, &checker), Ok(()));
     }
 
     #[test]

@@ -330,15 +330,6 @@ impl SimDisk {
     }
 }
 
-impl SimDisk {
-    /// From now on a crash leaves a part of the batch under way. A control as [`SimDisk::lie`]; the redb disk ignores this.
-    pub fn tear(&self, tearing: bool) {
-        if let Medium::Modelled(modelled) = &mut self.0.borrow_mut().medium {
-            modelled.tear(tearing);
-        }
-    }
-}
-
 impl Disk for SimDisk {
     fn load(&mut self) -> Result<Stored, DiskError> {
         let inner = &mut *self.0.borrow_mut();

@@ -47,7 +47,6 @@ pub(super) struct Modelled {
     /// A control: what has rotted is handed out as it is.
     unchecked: bool,
     lying: bool,
-    tearing: bool,
     /// Batches acknowledged, but not kept yet by a disk whose sync lies.
     lied: VecDeque<WriteBatch>,
 }
@@ -181,7 +180,7 @@ impl Modelled {
             && !batch.is_empty()
             && rng.ratio(1, 2)
         {
-            self.apply(if self.tearing { torn(batch, rng) } else { batch });
+            self.apply(batch);
         }
         self.fault = None;
         self.failed = None;
@@ -221,10 +220,6 @@ impl Modelled {
         self.unchecked = true;
     }
 
-    pub(super) fn tear(&mut self, tearing: bool) {
-        self.tearing = tearing;
-    }
-
     pub(super) fn lie(&mut self, lying: bool) {
         self.lying = lying;
     }
@@ -259,14 +254,4 @@ impl Modelled {
             self.rest.agent = agent;
         }
     }
-}
-
-/// A part of a batch: each of its records is there or not, and the entries are cut anywhere.
-fn torn(mut batch: WriteBatch, rng: &mut Rng) -> WriteBatch {
-    batch.identity = batch.identity.filter(|_| rng.ratio(1, 2));
-    batch.snapshot = batch.snapshot.filter(|_| rng.ratio(1, 2));
-    batch.append.truncate(rng.below(batch.append.len() as u64 + 1) as usize);
-    batch.hard_state = batch.hard_state.filter(|_| rng.ratio(1, 2));
-    batch.agent = batch.agent.filter(|_| rng.ratio(1, 2));
-    batch
 }

@@ -149,7 +149,6 @@ impl<'s> World<'s> {
         }
         for host in &self.hosts {
             host.disk.lie(self.sabotage.lie == Lie::Syncs);
-            host.disk.tear(self.sabotage.lie == Lie::Batches);
         }
         if self.sabotage.lie == Lie::Checksums {
             self.hosts.iter().for_each(|host| host.disk.ignore_checksums());

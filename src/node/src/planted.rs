@@ -281,28 +281,28 @@ mod catalogue {
                 ["liveness"];
             /// VMs are reported before the hypervisor has told what an earlier process left running.
             ReportsBeforeList = "reports-before-list",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// What an earlier process left running is not adopted.
             OrphanIgnored = "orphan-ignored",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A VM is reported stopped as soon as it was asked to stop.
             StopNotAwaited = "stop-not-awaited",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A stop that the hypervisor cannot ask for is taken for done.
             UnsupportedStopBelieved = "unsupported-stop-believed",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A start of which nobody knows how it ended is taken for failed.
             UncertainStartFailed = "uncertain-start-failed",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// The end of any run of a VM is taken for the end of its newest.
             OldExitBelieved = "old-exit-believed",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A list of what runs is believed about a VM that was started or stopped after it was asked for.
             OldListBelieved = "old-list-believed",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A stop frees the host although the VM may have been started again since.
             OldStopFreesHost = "old-stop-frees-host",
-                ["single-run", "capacity", "liveness"];
+                ["confirmation", "single-run", "capacity", "liveness"];
             /// A host is not told that a VM is to stop.
             StopNotTold = "stop-not-told",
                 ["liveness"];

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// The CPU time that one bug may take in all ranges together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     time_per_bug: u64,
+    /// Make each find smaller for at most so many seconds, and tell the median of faults, operations and hosts that are left.
+    #[arg(long, value_name = "SECONDS")]
+    shrink: Option<u64>,
     /// Print the table as Markdown.
     #[arg(long)]
     markdown: bool,
@@ -63,11 +66,16 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
         ranges: args.ranges,
         seeds: args.seeds,
         jobs: args.jobs.unwrap_or(cores),
+        shrink_ms: args.shrink.map(|seconds| seconds * 1_000),
         bug_cpu_max: Duration::from_secs(args.time_per_bug).as_nanos() as u64,
     };
     let bar = bar(args.ranges * bugs.len() as u64);
     let searched = plan.run(&bugs, &|bug, searched| {
-        bar.set_message(format!("{}: {}", bug.name, told(searched)));
+        let line = format!("{}: {}", bug.name, told(searched));
+        if bar.is_hidden() {
+            eprintln!("{line}");
+        }
+        bar.set_message(line);
         bar.inc(1);
     });
     bar.finish_and_clear();

@@ -42,12 +42,24 @@ impl Row<'_> {
         counts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
-    fn cells(&self) -> [String; 6] {
+    /// The medians of faults, operations and hosts that the finds were shrunk to.
+    fn small(&self) -> String {
+        let sizes = || self.finds().filter_map(|find| find.small);
+        let faults = median(sizes().map(|size| size.faults as u64));
+        let operations = median(sizes().map(|size| size.operations as u64));
+        let hosts = median(sizes().map(|size| size.hosts));
+        match (faults, operations, hosts) {
+            (Some(faults), Some(operations), Some(hosts)) => format!("{faults}, {operations}, {hosts}"),
+            _ => String::new(),
+        }
+    }
+
+    fn cells(&self) -> [String; COLUMNS] {
         let most: u64 = self.searched.iter().map(|searched| searched.seeds).max().unwrap_or(0);
         let found = format!("{} of {}", self.finds().count(), self.searched.len());
         let seeds = self.median_seeds().map_or_else(|| format!("> {most}"), |seeds| seeds.to_string());
         let cpu = format!("{:.1}", self.median_cpu() as f64 / 1e9);
-        [self.bug.name.into(), self.bug.area.name().into(), found, self.checkers(), seeds, cpu]
+        [self.bug.name.into(), self.bug.area.name().into(), found, self.checkers(), seeds, cpu, self.small()]
     }
 
     /// What is to be known beside the table, a line each.
@@ -55,7 +67,7 @@ impl Row<'_> {
         let mut remarks = Vec::new();
         for searched in self.searched {
             for other in &searched.others {
-                let Find { seed, property, message } = other;
+                let Find { seed, property, message, .. } = other;
                 remarks.push(format!("{}: seed {seed} by another: {property}: {message}", self.bug.name));
             }
             for seed in &searched.unsound {
@@ -72,14 +84,15 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
-const HEAD: [&str; 6] = ["bug", "area", "found", "by", "seeds", "CPU s"];
+const COLUMNS: usize = 7;
+const HEAD: [&str; COLUMNS] = ["bug", "area", "found", "by", "seeds", "CPU s", "shrunk"];
 
 /// For people at a terminal.
 pub(super) fn text(rows: &[Row<'_>]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut out = String::new();
     for line in &lines {
         let padded: Vec<String> =

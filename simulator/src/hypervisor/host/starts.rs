@@ -7,7 +7,6 @@ use blixard_node::time::Time;
 
 use super::{Call, Cause, Due, SimHypervisor, Slot, StartFate, start_error, uncertain};
 use crate::hypervisor::Fact;
-use crate::sabotage::Lie;
 
 impl SimHypervisor {
     /// Why a start is refused at once.
@@ -19,7 +18,7 @@ impl SimHypervisor {
         artifact: Option<&str>,
         deadline: Time,
     ) -> Option<HypervisorError> {
-        if let Some(epoch) = self.epoch_there(run.vm).filter(|_| self.faults.lie != Lie::SecondStarts) {
+        if let Some(epoch) = self.epoch_there(run.vm) {
             return Some(HypervisorError::AlreadyRunning { epoch });
         }
         if deadline <= self.clock.local_at(now) {

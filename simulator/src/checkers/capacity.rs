@@ -29,7 +29,7 @@ impl Capacity {
                 let taken = self.taken.entry(host).or_default();
                 *taken = taken.plus(resources);
                 match self.offers.get(&host) {
-                    Some(offers) if !offers.holds(*taken) => {
+                    Some(offers) if exceeds(*taken, *offers) => {
                         let message = format!("VMs on {host} take {taken:?}, it offers {offers:?}");
                         Err(Breach::new("capacity", message).nodes([host]))
                     }
@@ -46,6 +46,11 @@ impl Capacity {
             _ => Ok(()),
         }
     }
+}
+
+/// Compared here and not by the node's own comparison, which may be what is wrong.
+fn exceeds(taken: Resources, offers: Resources) -> bool {
+    taken.vcpus > offers.vcpus || taken.memory_mib > offers.memory_mib
 }
 
 #[cfg(test)]

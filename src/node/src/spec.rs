@@ -291,3 +291,16 @@ impl fmt::Display for Phase {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_room_in_every_respect() {
+        let host = Resources { vcpus: 4, memory_mib: 1_000 };
+        assert!(host.holds(host), "full to the brim");
+        assert!(!host.holds(Resources { vcpus: 5, memory_mib: 1 }));
+        assert!(!host.holds(Resources { vcpus: 1, memory_mib: 1_001 }));
+    }
+}

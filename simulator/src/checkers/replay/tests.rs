@@ -280,3 +280,25 @@ fn what_another_node_has_carried_out_before_counts_once() {
     assert_eq!(replay.applied(&cluster, Revision(2), hash ^ 1), Ok(Effect::default()), "others compare it");
     assert_eq!((replay.unseen(), replay.has_gaps()), (0, false));
 }
+
+/// A host that comes back smaller than what runs on it keeps its old size in the books, so that they stay true.
+#[test]
+fn a_host_does_not_shrink_below_what_it_carries() {
+    let mut cluster = Cluster::new();
+    cluster.create("a", 1);
+    cluster.start("a", 2);
+    let host = cluster.state.hosts.get(&NodeId(1)).expect("there").spec.clone();
+    let sized = |vcpus| HostSpec {
+        address: "elsewhere".into(),
+        capacity: Resources { vcpus, memory_mib: 1_000 },
+        ..host.clone()
+    };
+    for (vcpus, kept) in [(2, 4), (3, 3)] {
+        let node = NodeId(1);
+        cluster.run(Action::AddHost { node, incarnation: Incarnation(1), host: sized(vcpus) });
+        let spec = &cluster.state.hosts[&node].spec;
+        assert_eq!((spec.capacity.vcpus, spec.address.as_str()), (kept, "elsewhere"));
+    }
+    let mut replay = Replay::default();
+    cluster.feed(&mut replay).expect("the books hold");
+}

@@ -58,7 +58,7 @@ fn show(name: &str, bug: Bug, scenario: &Scenario, args: &Args) -> Result<bool, 
     let shrunk = shrink(bug, scenario, failure.seed).map_err(|refused| refused.to_string())?;
     let (size, before) = (shrunk.size, shrunk.before);
     println!(
-        "{:<15} shrunk to {} faults of {} and {} operations of {}",
+        "{:<15} shrunk to {} of {} faults and {} of {} operations",
         "", size.faults, before.faults, size.operations, before.operations
     );
     for (file, text) in [

@@ -27,7 +27,7 @@ fn is_found(bug: Bug, seeds: u64, faults: usize, operations: usize) {
     let scenario = scenario().unwrap();
     let swept = sweep(bug, &scenario, (0..seeds).into());
     let failure = swept.failed.first().expect("the bug is found");
-    assert_eq!(failure.property.as_deref(), Some("linearizability"));
+    assert_eq!(failure.property.as_deref(), Some("linearizable"));
     let shrunk = shrink(bug, &scenario, failure.seed).unwrap();
     let size = shrunk.size;
     assert!(size.faults <= faults && size.operations <= operations, "{}", shrunk.case.scenario.to_toml());
@@ -43,7 +43,7 @@ fn is_found(bug: Bug, seeds: u64, faults: usize, operations: usize) {
     assert_eq!(sound.outcome, Outcome::Held, "{:?}", sound.violation);
 
     let page = picture(bug, &shrunk);
-    assert!(page.contains("linearizability") && page.contains("</html>"));
+    assert!(page.contains("linearizable") && page.contains("</html>"));
 }
 
 #[test]

@@ -89,9 +89,10 @@ fn accuse<N: super::Node>(history: &[(u64, &Operation<N>)], illegal: &Illegal) -
         open.join("; ")
     );
     let (number, operation) = history[illegal.operation];
-    let operations = illegal.open.iter().map(|place| history[*place].0).chain([number]).collect();
+    // The accused first: an explanation begins with it.
+    let operations = [number].into_iter().chain(illegal.open.iter().map(|place| history[*place].0)).collect();
     Violation {
-        property: "linearizability",
+        property: "linearizable",
         message,
         at: operation.ended_at,
         subjects: Subjects { operations, ..Subjects::default() },

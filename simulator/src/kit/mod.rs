@@ -124,7 +124,7 @@ pub struct Broken {
 
 /// A node in a world of its own.
 ///
-/// It violates `linearizability` when clients' answers cannot be explained, `panic` when a node panics, `liveness` when not every node
+/// It violates `linearizable` when clients' answers cannot be explained, `panic` when a node panics, `liveness` when not every node
 /// answers a `get` and some node an `update` within `run.liveness` of everything being healed, and what [`Spec::invariant`] names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kit<S, T> {

@@ -216,7 +216,10 @@ fn what_is_answered_before_it_is_durable_is_found_and_shrunk() {
     let kit = Kit { spec: Registers, settings: flaws };
     let report = (0..20).map(|seed| run(flaws, &scenario, seed)).find(|run| run.outcome != Outcome::Held);
     let report = report.expect("found");
-    assert_eq!(report.violation.as_ref().map(|violation| violation.property), Some("linearizability"));
+    assert_eq!(report.violation.as_ref().map(|violation| violation.property), Some("linearizable"));
+    let violation = report.violation.as_ref().expect("a violation");
+    let accused = format!("operation {},", violation.subjects.operations[0]);
+    assert!(violation.message.contains(&format!("explained, {accused}")), "{violation}");
     let options = shrink::Options { jobs: 1, time_max_ms: None };
     let small = shrink::shrink(&kit, &scenario, report.seed, options, &mut |_| {}).expect("it fails");
     assert_eq!((small.size.faults, small.size.operations), (1, 2), "{}", small.case.scenario.to_toml());

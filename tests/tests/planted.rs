@@ -16,24 +16,22 @@ use blixard_sim::world::{self, Lie, Report, Sabotage};
 /// Every planted bug is found within so many seeds.
 const SEEDS_MAX: u64 = 200;
 
-/// Bugs that the swarm does not find yet, or takes more seeds for than a gate has.
+/// Bugs that the swarm does not find yet, or takes so many seeds for that any change of the swarm might push them past the bound.
 const RARE: &[&str] = &[
+    "clock-past-bound",
+    "earlier-hosts-forgotten",
+    "condemned-granted",
+    "log-cut-before-snapshot",
     "vote-not-persisted",
     "old-term-counted",
     "joint-change-skipped",
     "late-reads-join",
-    "log-cut-before-snapshot",
     "lease-without-quorum",
     "stale-set-accepted",
     "drift-left-out",
-    "condemned-granted",
     "earlier-process-answered",
-    "earlier-hosts-forgotten",
     "old-exit-believed",
     "old-list-believed",
-    "old-stop-frees-host",
-    "clock-past-bound",
-    "list-incomplete",
 ];
 
 fn scenario(name: &str) -> Scenario {

@@ -5,8 +5,8 @@ use blixard_node::time::{Duration, Time};
 use super::Goal;
 use super::search::Place;
 use crate::scenario::{
-    Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Process, Run, Scenario, Spread,
-    When, Workload,
+    Buggify, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Process, Run, Scenario,
+    Spread, When, Workload,
 };
 
 /// One kind of simplification.
@@ -144,6 +144,7 @@ fn sections(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Opti
             let Workload { clients, vms, operations_per_second, .. } = scenario.workload;
             scenario.workload = Workload { clients, vms, operations_per_second, ..Workload::default() };
         }),
+        7 => changed(scenario, |scenario| scenario.buggify = Buggify::default()),
         _ => return None,
     })
 }

@@ -18,7 +18,8 @@ fn root() -> PathBuf {
 /// The arguments of a run whose whole output is shown.
 fn shown_run(line: &str) -> Option<&str> {
     let arguments = CALLS.iter().find_map(|call| line.strip_prefix(call))?;
-    let whole = !arguments.contains(['|', '>', '#', ';']) && (arguments.contains("--seed ") || arguments.starts_with("replay "));
+    let whole = !arguments.contains(['|', '>', '#', ';'])
+        && (arguments.contains("--seed ") || arguments.starts_with("replay "));
     whole.then_some(arguments.trim())
 }
 

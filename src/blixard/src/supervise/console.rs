@@ -246,6 +246,7 @@ impl Console {
             }
             // That was all; to look again would be a race with a VM that writes letter by letter.
             if chunk.len() < CHUNK_LEN {
+                self.disk.flush(now);
                 return Taken { len, more: false };
             }
         }
@@ -372,7 +373,7 @@ mod tests {
         rustix::io::write(&vm, b"more").unwrap();
         console.turn(2 * STALL);
         rustix::io::write(&vm, b" and more").unwrap();
-        console.turn(2 * STALL);
+        console.turn(2 * STALL + GATHER);
         let _ = kept.read_to_end(&mut text);
         let text = String::from_utf8(text).unwrap();
         let (before, after) = text.split_once("\n[").unwrap();

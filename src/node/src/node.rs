@@ -242,14 +242,14 @@ impl Node {
             Body::Heartbeat(_) => self.point_to_leader(from, out),
             Body::HeartbeatAck(ack) => self.agent.acknowledged(from, *ack, ctx),
             Body::NotLeader { leader, members } => {
-                self.agent.learn_members(members, ctx);
+                self.agent.hear_of_members(members, ctx);
                 self.agent.not_leader(from, leader);
                 self.join.answered(cluster, from, Body::NotLeader { leader, members: Vec::new() }, ctx);
             }
             Body::Nudge => self.agent.nudged(),
             body @ (Body::Joined { .. } | Body::Refused { .. }) => {
                 if let Body::Joined { members } = &body {
-                    self.agent.learn_members(members.clone(), ctx);
+                    self.agent.hear_of_members(members.clone(), ctx);
                 }
                 self.join.answered(cluster, from, body, ctx);
             }

@@ -262,6 +262,18 @@ impl Agent {
         }
     }
 
+    /// Hears where members are reached, maybe long ago: what is told is added to what is known. Only a leader's word takes anything away.
+    pub(crate) fn hear_of_members(&mut self, told: Vec<(NodeId, String)>, ctx: &mut Context<'_>) {
+        let mut members = self.record.members.clone();
+        for (node, address) in told {
+            match members.iter_mut().find(|(known, _)| *known == node) {
+                Some((_, known)) => *known = address,
+                None => members.push((node, address)),
+            }
+        }
+        self.learn_members(members, ctx);
+    }
+
     /// Learns where members are reached.
     pub(crate) fn learn_members(&mut self, members: Vec<(NodeId, String)>, ctx: &mut Context<'_>) {
         if !members.is_empty() && members != self.record.members {

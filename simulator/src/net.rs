@@ -148,6 +148,12 @@ impl Links {
         *cuts -= 1;
     }
 
+    /// Whether a way is cut.
+    #[must_use]
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts[from * self.hosts + to] > 0
+    }
+
     /// Makes a host's links slower.
     pub fn set_slow(&mut self, host: usize, by: Duration) {
         self.slow[host] = by;

@@ -17,6 +17,8 @@ pub(super) enum Event {
     Wake { host: u16, life: u32 },
     /// A process starts.
     Start { host: u16, life: u32 },
+    /// A host that is no member yet looks for members.
+    Look { host: u16, life: u32 },
     /// A process dies, unless an armed crash point came first.
     Die { host: u16, life: u32 },
     /// A host's hypervisor has something due.

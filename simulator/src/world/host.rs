@@ -43,8 +43,6 @@ pub(super) struct Host {
     pub(super) life: u32,
     /// The process stands still (a count of reasons).
     pub(super) paused: u32,
-    /// The members that its process was told of when it started.
-    pub(super) peers: Vec<NodeId>,
     /// The whole host sleeps (a count of reasons).
     pub(super) suspended: u32,
     /// True time until which the CPU is taken.
@@ -105,7 +103,6 @@ impl Host {
             process: None,
             life: 0,
             paused: 0,
-            peers: Vec::new(),
             suspended: 0,
             busy_until: 0,
             turn_scheduled: false,

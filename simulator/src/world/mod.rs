@@ -266,6 +266,7 @@ impl World<'_> {
             Event::Fault { number } => self.on_fault(number as usize),
             Event::Aimed { number, host } => self.on_aimed(number as usize, host as usize),
             Event::FaultOver { slot } => self.end_fault(slot as usize),
+            Event::Look { host, life } => self.on_look(host as usize, life),
             Event::Operator => self.on_operator(),
         }
     }

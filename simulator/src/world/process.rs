@@ -1,7 +1,8 @@
 //! Processes: how they start, run turns, and die at any point of one.
 
 use blixard_node::effects::Event as NodeEvent;
-use blixard_node::ids::NodeId;
+use blixard_node::ids::{ClusterId, NodeId};
+use blixard_node::input::Input;
 use blixard_node::time::{Duration, Time};
 use blixard_runtime::{DiskError, Fatal, Runtime, Turn};
 
@@ -9,7 +10,7 @@ use super::event::Event;
 use super::host::{NEVER, Presence};
 use super::telling::Shown;
 use super::traffic::{INBOX_MAX, NEWS_MAX};
-use super::{Members, World};
+use super::{Members, World, setup};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
 use crate::probes::WorldProbe;
@@ -21,6 +22,9 @@ use crate::trace::words::word;
 const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 32 } else { 1_024 };
 /// An armed crash that finds no such turn strikes after this long anyway.
 const ARMED_FOR: Duration = Duration::from_secs(1);
+/// When a host that is no member yet looks for members, and how often: as the daemon's discovery does.
+const LOOK_FIRST: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A process asked to end in good order is killed after this long, as service managers do.
 const RETIRE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -71,8 +75,7 @@ impl World<'_> {
         let host = &mut self.hosts[number];
         host.life += 1;
         host.hypervisor.detach();
-        host.peers = config.peers.iter().map(|(peer, _)| *peer).collect();
-        let network = SimNetwork::new(host.peers.iter().copied());
+        let network = SimNetwork::new(config.peers.iter().map(|(peer, _)| *peer));
         let (clock, disk) = (host.clock.clone(), host.disk.clone());
         let seed = host.rng.u64();
         let opened = Runtime::open(config, seed, clock, network, disk, host.hypervisor.attach());
@@ -99,6 +102,7 @@ impl World<'_> {
                     self.moment(Aim::Adoption, number);
                 }
                 self.plan_wake(number);
+                self.look_after(number, LOOK_FIRST);
                 if recovering {
                     self.die_within(number, Duration::from_millis(200));
                 }
@@ -111,6 +115,38 @@ impl World<'_> {
             }
         }
         self.running = None;
+    }
+
+    // Discovery.
+
+    fn look_after(&mut self, number: usize, after: Duration) {
+        let host = &self.hosts[number];
+        let waits =
+            host.process.as_ref().is_some_and(|process| process.node().identity().cluster == ClusterId(0));
+        if waits {
+            let look = Event::Look { host: number as u16, life: host.life };
+            self.heap.push(self.now.get() + after.0, look);
+        }
+    }
+
+    /// Tells a node that waits to be taken in which members its host has found: those that are there and that it reaches.
+    pub(super) fn on_look(&mut self, number: usize, life: u32) {
+        if self.hosts[number].life != life {
+            return;
+        }
+        let is_member = |other: &usize| {
+            let process = self.hosts[*other].process.as_ref();
+            process.is_some_and(|process| process.node().identity().cluster != ClusterId(0))
+        };
+        let reached =
+            |other: &usize| !self.links.is_cut(number, *other) && !self.links.is_cut(*other, number);
+        let found = (0..self.hosts.len()).filter(|other| *other != number).filter(is_member).filter(reached);
+        let members: Vec<_> = found.map(|other| (self.hosts[other].node, setup::address(other))).collect();
+        if let Some(process) = &mut self.hosts[number].process {
+            process.push(Input::Found { members });
+            self.kick(number);
+        }
+        self.look_after(number, LOOK_EVERY);
     }
 
     pub(super) fn arm_disk(&mut self, number: usize, fault: Fault) {

@@ -2,14 +2,12 @@
 //! elect, commit, converge to one state, and have every wanted VM running.
 
 use blixard_node::Node;
-use blixard_node::ids::{ClusterId, NodeId};
+use blixard_node::ids::NodeId;
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use super::host::Presence;
-use super::process::End;
 use super::{Members, World, setup, streams};
-use crate::disk::Loss;
 use crate::scenario::Outcome;
 
 /// How often the core is looked at.
@@ -184,14 +182,6 @@ impl World<'_> {
         }
     }
 
-    /// A newcomer that asks members which are there no more: its operator starts it again with the members of today.
-    fn waits_in_vain(&self, number: usize) -> bool {
-        let host = &self.hosts[number];
-        let newcomer =
-            host.process.as_ref().is_some_and(|process| process.node().identity().cluster == ClusterId(0));
-        newcomer && host.peers.iter().all(|peer| !self.is_intact(*peer))
-    }
-
     fn heal(&mut self, core: &[usize]) {
         self.end_faults();
         self.links.heal();
@@ -202,9 +192,6 @@ impl World<'_> {
         self.plan_clients();
         let healed = setup::healed_hypervisor(&self.scenario);
         for number in core {
-            if self.waits_in_vain(*number) {
-                self.end_process(*number, End::Killed, Some(Loss::Process));
-            }
             let host = &mut self.hosts[*number];
             host.hypervisor.set_faults(healed.clone());
             host.hypervisor.cancel_fates();

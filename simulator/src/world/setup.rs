@@ -206,7 +206,7 @@ impl<'s> World<'s> {
     }
 }
 
-fn address(host: usize) -> String {
+pub(super) fn address(host: usize) -> String {
     format!("host-{}:7001", host + 1)
 }
 

@@ -360,6 +360,19 @@ async fn a_peer_may_be_given_without_its_id() {
     nodes.until_members(2, 2).await;
 }
 
+/// It goes on asking the one that it was told of, and is told of others.
+#[tokio::test]
+async fn a_newcomer_whose_only_peer_is_gone_joins_through_a_member_that_is_found() {
+    let mut nodes = Nodes::new();
+    let file = nodes.path("peers");
+    nodes.start(1, 1, &[]);
+    nodes.until_members(1, 1).await;
+    fs::write(&file, format!("1:{}\n", nodes.address(1))).expect("writes");
+    let (gone, by_file) = (format!("9={}", nodes.address(9)), format!("file:{}", file.display()));
+    nodes.start(2, 2, &["--peer", &gone, "--discover", &by_file]);
+    nodes.until_members(2, 2).await;
+}
+
 #[test]
 fn a_source_of_no_kind_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_blixard"))

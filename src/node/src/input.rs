@@ -1,7 +1,7 @@
 //! What can happen to a node. Closed: everything the node learns of the world comes in through here.
 
 use crate::hypervisor::{Done, HypervisorError, Run, VmEvent};
-use crate::ids::{OpId, Ticket};
+use crate::ids::{NodeId, OpId, Ticket};
 use crate::message::Message;
 use crate::request::Request;
 
@@ -30,6 +30,11 @@ pub enum Input {
         run: Run,
         /// What.
         event: VmEvent,
+    },
+    /// Members that were found by looking for them, and where. Only a node that waits to be taken in listens: members tell each other.
+    Found {
+        /// Them.
+        members: Vec<(NodeId, String)>,
     },
     /// The node's deadline has passed.
     Wake,

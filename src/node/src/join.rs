@@ -70,6 +70,26 @@ impl Join {
         ctx.send(to, Body::Join(spec));
     }
 
+    /// Hears of members. Those that it was told of before may be there no more: it goes on asking them, but not them alone.
+    pub(crate) fn hear_of(&mut self, found: Vec<(NodeId, String)>, ctx: &mut Context<'_>) {
+        if self.members.is_empty() {
+            self.members.clone_from(&ctx.me.config.peers);
+        }
+        let before = self.members.clone();
+        for (node, address) in found {
+            match self.members.iter_mut().find(|(known, _)| *known == node) {
+                Some((_, known)) => *known = address,
+                None => {
+                    ctx.hit(Probe::FoundWhileJoining);
+                    self.members.push((node, address));
+                }
+            }
+        }
+        if self.members != before {
+            ctx.out.directory = Some(self.members.clone());
+        }
+    }
+
     /// Takes an answer from the cluster `cluster`.
     pub(crate) fn answered(&mut self, cluster: ClusterId, from: NodeId, body: Body, ctx: &mut Context<'_>) {
         if self.done && !matches!(body, Body::Refused { .. }) {

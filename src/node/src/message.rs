@@ -59,9 +59,9 @@ pub enum Body {
     Heartbeat(Heartbeat),
     /// The leader grants a lease and says what to run.
     HeartbeatAck(Box<HeartbeatAck>),
-    /// The receiver is not the leader.
+    /// The receiver is not the leader, and was asked as if it were; or it is a host that its leader has not heard for long.
     NotLeader {
-        /// Whom to ask instead.
+        /// Whom to ask instead: the sender itself, when it calls.
         leader: Option<NodeId>,
         /// Where members are reached.
         members: Vec<(NodeId, String)>,

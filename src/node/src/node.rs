@@ -171,7 +171,8 @@ impl Node {
             Input::Request { ticket, request } => self.request(ticket, *request, out),
             Input::HypervisorDone { op, result } => self.agent.completed(op, result, ctx),
             Input::HypervisorEvent { run, event } => self.agent.happened(run, &event, ctx),
-            Input::Wake => {}
+            Input::Found { members } if !self.join.is_member(ctx.me) => self.join.hear_of(members, ctx),
+            Input::Found { .. } | Input::Wake => {}
             Input::Retire => self.retire = Some(self.now.boot + RETIRE_AFTER),
         }
     }
@@ -243,7 +244,7 @@ impl Node {
             Body::HeartbeatAck(ack) => self.agent.acknowledged(from, *ack, ctx),
             Body::NotLeader { leader, members } => {
                 self.agent.hear_of_members(members, ctx);
-                self.agent.not_leader(from, leader);
+                self.agent.not_leader(from, leader, ctx.now.boot);
                 self.join.answered(cluster, from, Body::NotLeader { leader, members: Vec::new() }, ctx);
             }
             Body::Nudge => self.agent.nudged(),

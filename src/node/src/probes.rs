@@ -238,6 +238,10 @@ probes! {
     StopDuringStart = "stop-during-start",
     /// A VM was wanted again while it was stopping.
     StartDuringStop = "start-during-stop",
+    /// A leader called a host that it had not heard for long.
+    SilentHostCalled = "silent-host-called",
+    /// A node that waits to be taken in was told of members that it did not know.
+    FoundWhileJoining = "member-found-while-joining",
 }
 
 /// Which probes were hit.

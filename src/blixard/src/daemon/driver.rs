@@ -80,6 +80,9 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
         if self.mailbox.retire.try_recv().is_ok() {
             self.runtime.push(Input::Retire);
         }
+        if let Ok(members) = self.mailbox.found.try_recv() {
+            self.runtime.push(Input::Found { members });
+        }
         // Half the room, so that requests get through a flood of messages.
         while self.runtime.inbox_len() < TURN_INPUTS_MAX / 2 {
             let Ok(message) = self.mailbox.messages.try_recv() else { break };
@@ -119,6 +122,7 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
                 Some(ask) => self.ask(ask),
                 None => return false,
             },
+            Some(members) = self.mailbox.found.recv() => self.runtime.push(Input::Found { members }),
             Some(()) = self.mailbox.retire.recv() => self.runtime.push(Input::Retire),
             () = tokio::time::sleep(sleep) => {}
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use blixard_node::error::RequestError;
+use blixard_node::ids::NodeId;
 use blixard_node::input::Input;
 use blixard_node::message::Message;
 use blixard_node::request::{Reply, Request};
@@ -29,6 +30,7 @@ pub(super) struct Mailbox {
     /// Unbounded, because the hypervisor's threads must not wait and nothing of theirs may be lost; what the node
     /// has under way with the hypervisor bounds it.
     pub(super) hypervisor: mpsc::UnboundedReceiver<Input>,
+    pub(super) found: mpsc::Receiver<Vec<(NodeId, String)>>,
     pub(super) retire: mpsc::Receiver<()>,
 }
 
@@ -38,6 +40,7 @@ pub struct NodeHandle {
     messages: mpsc::Sender<Message>,
     asks: mpsc::Sender<Ask>,
     hypervisor: mpsc::UnboundedSender<Input>,
+    found: mpsc::Sender<Vec<(NodeId, String)>>,
     retire: mpsc::Sender<()>,
 }
 
@@ -46,10 +49,16 @@ impl NodeHandle {
         let (messages, messages_in) = mpsc::channel(MAIL_MAX);
         let (asks, asks_in) = mpsc::channel(MAIL_MAX);
         let (hypervisor, hypervisor_in) = mpsc::unbounded_channel();
+        let (found, found_in) = mpsc::channel(1);
         let (retire, retire_in) = mpsc::channel(1);
-        let mailbox =
-            Mailbox { messages: messages_in, asks: asks_in, hypervisor: hypervisor_in, retire: retire_in };
-        (Self { messages, asks, hypervisor, retire }, mailbox)
+        let mailbox = Mailbox {
+            messages: messages_in,
+            asks: asks_in,
+            hypervisor: hypervisor_in,
+            found: found_in,
+            retire: retire_in,
+        };
+        (Self { messages, asks, hypervisor, found, retire }, mailbox)
     }
 
     /// Asks the node and waits for its answer, which comes within the node's own time limits.
@@ -75,6 +84,12 @@ impl NodeHandle {
     /// Hands a peer's message in, waiting while the node is behind. False when the node has ended.
     pub async fn deliver(&self, message: Message) -> bool {
         self.messages.send(message).await.is_ok()
+    }
+
+    /// Tells the node of members that discovery has found.
+    pub fn found(&self, members: Vec<(NodeId, String)>) {
+        // Full means that it has not looked at the last round's yet: the next one comes.
+        let _ = self.found.try_send(members);
     }
 
     /// Asks the node to hand leadership over and end.

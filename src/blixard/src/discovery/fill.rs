@@ -1,4 +1,5 @@
-//! Finding members again that have moved while nobody of their cluster heard of it.
+//! Finding members beside a node that runs: those of its cluster that have moved while nobody heard of it, and for a node that still
+//! waits to be taken in, others to ask than those that it was told of.
 
 use std::time::Duration;
 
@@ -17,17 +18,23 @@ const FILL_EVERY: Duration = Duration::from_secs(30);
 const FILL_FIRST: Duration = Duration::from_secs(3);
 
 /// Looks again and again for members that do not answer under the address they are known by, and tells `peers` where
-/// discovery found them. Never ends.
+/// discovery found them. A node that knows no leader is told who was found. Never ends.
 pub async fn fill(mut discovery: Discovery, node: NodeHandle, peers: Peers) {
     let mut rounds = interval_at(Instant::now() + FILL_FIRST, FILL_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
         let read = Request::Read { read: Read::ClusterStatus, consistency: Consistency::Stale };
-        if let Ok(Response::Cluster(view)) = node.ask(read).await
-            && view.cluster != ClusterId(0)
-        {
-            round(&mut discovery, &view, &peers).await;
+        match node.ask(read).await {
+            Ok(Response::Cluster(view)) if view.cluster != ClusterId(0) => {
+                round(&mut discovery, &view, &peers).await;
+            }
+            _ => {
+                let found = discovery.members_of_one_cluster().await;
+                if !found.is_empty() {
+                    node.found(found.into_iter().map(|found| (found.node, found.address)).collect());
+                }
+            }
         }
     }
 }

@@ -188,21 +188,26 @@ impl Discovery {
             "waits until discovery finds a member to join through; to begin a new cluster, give --bootstrap"
         );
         loop {
-            let found = self.members(None).await;
-            let clusters: BTreeSet<ClusterId> = found.iter().map(|found| found.cluster).collect();
-            match clusters.len() {
-                0 => {}
-                1 => return found,
-                _ => {
-                    let words =
-                        format!("found members of different clusters: {found:?}; name one with --peer");
-                    if self.said.is_news("clusters", &words) {
-                        tracing::error!("{words}");
-                    }
-                }
+            let found = self.members_of_one_cluster().await;
+            if !found.is_empty() {
+                return found;
             }
             sleep(WAIT_EVERY).await;
         }
+    }
+
+    /// One round of a node that does not know its cluster: nobody when members of different ones answer.
+    async fn members_of_one_cluster(&mut self) -> Vec<Found> {
+        let found = self.members(None).await;
+        let clusters: BTreeSet<ClusterId> = found.iter().map(|found| found.cluster).collect();
+        if clusters.len() > 1 {
+            let words = format!("found members of different clusters: {found:?}; name one with --peer");
+            if self.said.is_news("clusters", &words) {
+                tracing::error!("{words}");
+            }
+            return Vec::new();
+        }
+        found
     }
 }
 

@@ -246,8 +246,11 @@ impl Agent {
         self.leader = next.or(self.leader);
     }
 
-    /// The member asked is not the leader.
-    pub(crate) fn not_leader(&mut self, from: NodeId, leader: Option<NodeId>) {
+    /// The member asked is not the leader, or one that leads has not heard this host.
+    pub(crate) fn not_leader(&mut self, from: NodeId, leader: Option<NodeId>, now: Time) {
+        if leader == Some(from) {
+            return self.called(from, now);
+        }
         if self.leader != Some(from) {
             return;
         }
@@ -259,6 +262,16 @@ impl Agent {
                 self.urgent |= self.redirects <= REDIRECTS_MAX;
             }
             _ => self.leader = None,
+        }
+    }
+
+    /// A member that leads, or did when it said so, waits to hear this host. It is asked next if no other answers.
+    fn called(&mut self, leader: NodeId, now: Time) {
+        let silent = now.since(self.heard) > SILENCE_MAX || !self.tried.is_empty();
+        if self.leader.is_none() || silent {
+            self.leader = Some(leader);
+            self.heard = now;
+            self.urgent = true;
         }
     }
 

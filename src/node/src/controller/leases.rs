@@ -20,6 +20,8 @@ use crate::time::{Duration, Time};
 const GATHER: Duration = Duration::from_millis(250);
 /// What the log did not take is tried again after this long.
 const RETRY: Duration = Duration::from_millis(100);
+/// A host that has not been heard for this long is called, and again after as long: it may know of no member that is still there.
+const CALL_AFTER: Duration = Duration::from_secs(5);
 /// An agent is told the members again with every heartbeat whose number is a multiple of this.
 const MEMBERS_EVERY: u64 = 16;
 
@@ -37,6 +39,8 @@ struct Lease {
     /// No grant to this host began later than this, by this leader's clock.
     granted: Time,
     seen: Option<Time>,
+    /// When it was called, or else this leader began to wait for it.
+    called: Time,
     newest: Nonce,
     pending: Option<Beat>,
     /// The oldest answer that the host has not shown to have received, and when it was sent.
@@ -73,6 +77,7 @@ impl Leases {
         self.hosts.entry(node).or_insert_with(|| Lease {
             granted: since,
             seen: None,
+            called: since,
             newest: Nonce::default(),
             pending: None,
             unheard: None,
@@ -98,6 +103,19 @@ impl Leases {
 
     pub(crate) fn last_seen(&self, node: NodeId) -> Option<Time> {
         self.hosts.get(&node)?.seen
+    }
+
+    /// Hosts to be called now, lost or not.
+    pub(crate) fn silent(&mut self, now: Time) -> Vec<NodeId> {
+        let mut silent = Vec::new();
+        for (node, lease) in &mut self.hosts {
+            let heard = lease.seen.map_or(lease.called, |seen| seen.max(lease.called));
+            if now.since(heard) >= CALL_AFTER {
+                lease.called = now;
+                silent.push(*node);
+            }
+        }
+        silent
     }
 
     pub(crate) fn members_changed(&mut self) {

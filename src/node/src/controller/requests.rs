@@ -366,6 +366,22 @@ impl Controller {
         self.assign_unplaced(ctx);
         self.drop_leaving_hosts(ctx);
         self.tend_members(ctx);
+        self.call_silent_hosts(ctx);
+    }
+
+    /// Tells hosts that are not heard who leads and where voters are reached. One that was cut off for long may know of members only that
+    /// are gone, and would look for a leader among them for ever.
+    fn call_silent_hosts(&mut self, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        let me = ctx.id();
+        let voters = &self.consensus.log().membership().voters;
+        for node in office.leases.silent(ctx.now.boot) {
+            if node != me && state.hosts.contains_key(&node) {
+                ctx.hit(Probe::SilentHostCalled);
+                let members = state.directory(voters).into_iter().take(voters.len()).collect();
+                ctx.send(node, Body::NotLeader { leader: Some(me), members });
+            }
+        }
     }
 
     fn give_up_silent_hosts(&mut self, ctx: &mut Context<'_>) {

@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, name, spec};
 use blixard_node::config::RaftConfig;
 use blixard_node::error::RequestError;
 use blixard_node::ids::NodeId;
+use blixard_node::input::Input;
 use blixard_node::request::{Consistency, Read, Request, Response, Write};
 use blixard_node::time::Duration;
 
@@ -207,4 +208,44 @@ fn a_host_that_an_earlier_leader_took_in_is_given_up_when_it_is_never_heard() {
     cluster.run(Duration::from_secs(20));
     let next = cluster.leader().unwrap();
     assert!(cluster.node(next).state().unwrap().hosts[&NodeId(4)].lost, "{}", cluster.log);
+}
+
+/// The only member that it was told of is gone.
+#[test]
+fn a_newcomer_asks_members_that_were_found_for_it() {
+    let mut cluster = three();
+    cluster.crash(1);
+    cluster.add(4);
+    cluster.run(Duration::from_secs(20));
+    assert!(!cluster.node(4).is_joined(), "{}", cluster.log);
+    cluster.turn(4, Input::Found { members: vec![(NodeId(2), "host2:7001".into())] });
+    cluster.run(Duration::from_secs(5));
+    assert!(cluster.node(4).is_joined(), "{}", cluster.log);
+}
+
+/// All that it knows of is gone, and no found member makes a member look elsewhere: the leader calls.
+#[test]
+fn a_host_that_knows_only_members_that_are_gone_is_called_by_the_leader() {
+    let mut cluster = three();
+    cluster.add(4);
+    cluster.run(Duration::from_secs(3));
+    cluster.crash(4);
+    cluster.crash(1);
+    cluster.run(Duration::from_secs(3));
+    cluster.machines.get_mut(&4).unwrap().disk.agent.members = vec![(NodeId(9), "host9:7001".into())];
+    cluster.open(4);
+    cluster.run(Duration::from_secs(10));
+    assert!(cluster.node(4).lease_end().is_some(), "{}", cluster.log);
+    assert!(cluster.node(4).is_joined(), "{}", cluster.log);
+}
+
+#[test]
+fn term_and_vote_are_written_only_when_they_change() {
+    let mut cluster = three();
+    let (term, written) = (cluster.node(1).consensus().term, cluster.votes_written);
+    for text in ["a", "b", "c"] {
+        create_and_start(&mut cluster, text);
+    }
+    cluster.run(Duration::from_secs(5));
+    assert_eq!((cluster.node(1).consensus().term, cluster.votes_written), (term, written), "{}", cluster.log);
 }

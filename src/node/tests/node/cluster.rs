@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) guests: Guests,
     /// Hypervisors take a purge and say nothing of it.
     pub(crate) purges_hang: bool,
+    /// How often a node has written its term and vote.
+    pub(crate) votes_written: u64,
 }
 
 pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
@@ -112,6 +114,7 @@ impl Cluster {
             list_takes: LATENCY,
             guests: Guests::Willing,
             purges_hang: false,
+            votes_written: 0,
         };
         let first = config(1, &cluster.raft, &[]);
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
@@ -195,6 +198,7 @@ impl Cluster {
         node.step(now, input, &mut out);
         node.settle(now, &mut out);
         node.check();
+        self.votes_written += u64::from(out.writes.hard_state.is_some());
         machine.disk.apply(&out.writes);
         self.release(id, out);
     }

@@ -157,3 +157,20 @@ fn a_running_vm_is_stopped_first() {
     let hosts = if now == host { 1 } else { 2 };
     assert_eq!(cluster.log.matches("is purged").count(), hosts, "every host it ran on:\n{}", cluster.log);
 }
+
+/// `local_volume` may be taken back as long as there is no volume: before the VM's first host, and when it never had any.
+#[test]
+fn a_spec_is_bound_to_its_volumes_only_when_there_are_some() {
+    let update = |cluster: &mut Cluster, text: &str, local_volume: bool, payload: &str| {
+        let spec = VmSpec { local_volume, payload: payload.into(), ..(*spec()).clone() };
+        cluster.done(Write::UpdateVm { name: name(text), generation: None, spec: Arc::new(spec) })
+    };
+    let (mut cluster, _) = stopped_vm(true);
+    assert!(update(&mut cluster, "web", false, "").is_err(), "its volume is on its host");
+    assert!(update(&mut cluster, "web", true, "other").is_ok());
+    let (mut cluster, _) = stopped_vm(false);
+    assert!(update(&mut cluster, "web", false, "other").is_ok());
+    let fresh = Arc::new(VmSpec { local_volume: true, ..(*spec()).clone() });
+    cluster.done(Write::CreateVm { name: name("new"), spec: fresh }).unwrap();
+    assert!(update(&mut cluster, "new", false, "").is_ok(), "it was on no host");
+}

@@ -46,6 +46,7 @@ mod cuts;
 pub mod determinism;
 pub mod disk;
 pub mod explain;
+mod hang;
 mod heap;
 pub mod history;
 pub mod hypervisor;

@@ -1,7 +1,7 @@
 //! Panics of node code under one seed are caught and told, not printed: they are a run's outcome.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 /// A panic that was caught.
@@ -43,7 +43,12 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
     let outer = CATCHING.replace(Some(None));
     let result = catch_unwind(AssertUnwindSafe(work));
     let panic = CATCHING.replace(outer).flatten();
-    result.map_err(|_| panic.unwrap_or(Caught { message: String::new(), place: String::new() }))
+    result.map_err(|thrown| {
+        if crate::hang::is_end(&*thrown) {
+            resume_unwind(thrown);
+        }
+        panic.unwrap_or(Caught { message: String::new(), place: String::new() })
+    })
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ struct Many {
     /// Begin no further seed after so many failures.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_failures: Option<u64>,
+    /// Give up a seed that has taken this long, such as 10m: it has failed as "hung", and the others go on. Without, it is only told.
+    #[arg(long, value_name = "SPAN")]
+    hang: Option<String>,
     /// Run each seed twice and compare.
     #[arg(long)]
     check_determinism: bool,
@@ -126,6 +129,8 @@ impl Many {
     fn sweep(&self, scenarios: Vec<(String, Source)>) -> Result<Sweep, String> {
         let time = self.time.as_deref().map(scenario::duration).transpose();
         let time = time.map_err(|why| format!("--time: {why}"))?;
+        let hang = self.hang.as_deref().map(scenario::duration).transpose();
+        let hang = hang.map_err(|why| format!("--hang: {why}"))?;
         let all = Sweep::default();
         let sweep = Sweep {
             scenarios,
@@ -134,6 +139,7 @@ impl Many {
             jobs: self.jobs.map_or(all.jobs, usize::from),
             time_max_ms: time.map(|time| time.as_millis()),
             failures_max: self.max_failures,
+            hang_ms: hang.map(|hang| hang.as_millis()),
             twice: self.check_determinism,
         };
         if sweep.is_empty() {

@@ -13,6 +13,7 @@ use super::process::Host;
 use super::{Node, Spec};
 use crate::checkers::{Subjects, Violation};
 use crate::clock::{SimClock, draw_rate};
+use crate::hang;
 use crate::heap::Heap;
 use crate::net::Links;
 use crate::scenario::{Outcome, Scenario};
@@ -173,6 +174,7 @@ impl<'s, S: Spec> World<'s, S> {
             debug_assert!(at >= self.now.get(), "time runs forward");
             self.now.set(at);
             self.counts.events += 1;
+            hang::look(Time(at), self.counts.events);
             if self.counts.events > EVENTS_MAX {
                 self.fail(
                     "bounded-events",

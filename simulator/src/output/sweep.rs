@@ -86,6 +86,9 @@ fn names(probes: &[Probe]) -> Vec<&'static str> {
 pub fn run_json(run: &Finished, scenario: &str) -> Value {
     let mut object = json_of(&run.report, scenario, &[], run.wall_us / 1_000, run.diverged);
     if let Some(object) = object.as_object_mut() {
+        if run.hung {
+            object.insert("outcome".into(), Ending::Hung.word().into());
+        }
         object.insert("type".into(), "run".into());
         object.insert("number".into(), run.number.into());
         object.insert("failed".into(), run.failed.into());
@@ -147,7 +150,7 @@ pub fn sweep_exit_code(swept: &Swept) -> u8 {
         Some(Ending::Nondeterminism) => exit::NONDETERMINISM,
         // What held although a failure was expected is a failed safety check, too.
         Some(Ending::Safety | Ending::Held) => exit::SAFETY,
-        Some(Ending::Liveness) => exit::LIVENESS,
+        Some(Ending::Liveness | Ending::Hung) => exit::LIVENESS,
         Some(Ending::Inconclusive) => exit::INCONCLUSIVE,
     }
 }
@@ -172,6 +175,7 @@ mod tests {
         for (ending, code) in [
             (Ending::Held, exit::SAFETY),
             (Ending::Inconclusive, exit::INCONCLUSIVE),
+            (Ending::Hung, exit::LIVENESS),
             (Ending::Liveness, exit::LIVENESS),
             (Ending::Safety, exit::SAFETY),
             (Ending::Nondeterminism, exit::NONDETERMINISM),

@@ -18,6 +18,7 @@ pub use seeds::Seeds;
 pub use tally::{Ending, FAILURES_KEPT, Failure, Share, Swept};
 pub use under_way::{Slow, UnderWay};
 
+use crate::hang::{self, GiveUp};
 use crate::output::Stopwatch;
 use crate::panics::{self, Caught};
 use crate::scenario::{Outcome, Scenario};
@@ -74,6 +75,8 @@ pub struct Sweep {
     pub time_max_ms: Option<u64>,
     /// No further seed is begun after so many failures.
     pub failures_max: Option<u64>,
+    /// A run that has taken so long, in milliseconds, is given up.
+    pub hang_ms: Option<u64>,
     /// Run each seed twice and compare.
     pub twice: bool,
 }
@@ -88,6 +91,7 @@ impl Default for Sweep {
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             time_max_ms: None,
             failures_max: None,
+            hang_ms: None,
             twice: false,
         }
     }
@@ -104,6 +108,8 @@ pub struct Finished {
     pub report: Report,
     /// The same seed gave two runs.
     pub diverged: bool,
+    /// It was given up because it took too long.
+    pub hung: bool,
     /// It did not come to what the scenario expects.
     pub failed: bool,
     /// What it took the simulator, in microseconds.
@@ -213,9 +219,17 @@ impl Sweep {
                 });
             }
             let mut guard = lock(&shared);
+            let mut last_beat = Stopwatch::start();
+            let wait = std::time::Duration::from_millis(self.hang_ms.map_or(BEAT_MS, |max| max.clamp(1, BEAT_MS)));
             while guard.threads > 0 {
-                let beat = std::time::Duration::from_millis(BEAT_MS);
-                guard = ended.wait_timeout(guard, beat).unwrap_or_else(PoisonError::into_inner).0;
+                guard = ended.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+                if let Some(max) = self.hang_ms {
+                    under_way::give_up(&guard.slots, max);
+                }
+                if guard.threads > 0 && last_beat.elapsed_ms() < BEAT_MS {
+                    continue;
+                }
+                last_beat = Stopwatch::start();
                 guard.at.swept.wall_us = elapsed_us();
                 let (at, under_way) = (guard.at.clone(), under_way::list(&guard.slots));
                 drop(guard);
@@ -238,6 +252,7 @@ impl Sweep {
         observer: &dyn Observer,
     ) {
         loop {
+            let give_up = GiveUp::default();
             let planned = {
                 let mut shared = lock(shared);
                 let late = self.time_max_ms.is_some_and(|max| bounds.watch.elapsed_ms() >= max);
@@ -246,10 +261,10 @@ impl Sweep {
                     return;
                 }
                 let Some(planned) = shared.next.next() else { return };
-                shared.slots[thread] = Some((planned, Stopwatch::start()));
+                shared.slots[thread] = Some((planned, Stopwatch::start(), give_up.clone()));
                 planned
             };
-            let finished = self.run_one(subject, planned);
+            let finished = self.run_one(subject, planned, &give_up);
             let mut shared = lock(shared);
             shared.slots[thread] = None;
             shared.at.done.add(planned.number);
@@ -258,12 +273,12 @@ impl Sweep {
         }
     }
 
-    /// Runs one seed. A panic is its outcome, wherever it comes from: the other runs go on.
-    fn run_one(&self, subject: &dyn Subject, planned: plan::Planned) -> Finished {
+    /// Runs one seed. A panic is its outcome, wherever it comes from: the other runs go on. So is that it was given up.
+    fn run_one(&self, subject: &dyn Subject, planned: plan::Planned, give_up: &GiveUp) -> Finished {
         let plan::Planned { number, place, seed } = planned;
         let source = &self.scenarios[place].1;
         let watch = Stopwatch::start();
-        let ran = panics::caught(|| {
+        let run = || {
             let scenario = source.scenario(seed);
             if self.twice {
                 let (report, divergence) = determinism::check(subject, &scenario, seed);
@@ -271,14 +286,20 @@ impl Sweep {
             } else {
                 (subject.run(&scenario, seed, None), false)
             }
-        });
+        };
+        let ran = hang::watched(give_up, || panics::caught(run));
         let wall_us = watch.elapsed_us();
-        let panicked = ran.is_err();
-        let (report, diverged) =
-            ran.unwrap_or_else(|panic| (of_panic(&self.scenarios[place].0, seed, &panic), false));
-        // What panics outside of a node proves nothing, also where a violation is expected.
-        let failed = panicked || diverged || !source.expects(report.outcome);
-        Finished { number, scenario: place, report, diverged, failed, wall_us }
+        let name = &self.scenarios[place].0;
+        let hung = ran.is_err();
+        let panicked = matches!(ran, Ok(Err(_)));
+        let (report, diverged) = match ran {
+            Ok(Ok(ran)) => ran,
+            Ok(Err(panic)) => (of_panic(name, seed, &panic), false),
+            Err(given_up) => (Report::of_hang(name, seed, wall_us / 1_000, given_up), false),
+        };
+        // What panics outside of a node, or has no end, proves nothing, also where a violation is expected.
+        let failed = panicked || hung || diverged || !source.expects(report.outcome);
+        Finished { number, scenario: place, report, diverged, hung, failed, wall_us }
     }
 }
 

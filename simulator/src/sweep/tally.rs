@@ -22,6 +22,8 @@ pub enum Ending {
     Safety,
     /// The healed core did not recover.
     Liveness,
+    /// It had not ended after [`super::Sweep::hang_ms`].
+    Hung,
     /// The faults exceeded what the design can survive.
     Inconclusive,
     /// It held, although the scenario expects otherwise.
@@ -34,6 +36,7 @@ impl Ending {
     pub fn of(run: &Finished) -> Self {
         match run.report.outcome {
             _ if run.diverged => Self::Nondeterminism,
+            _ if run.hung => Self::Hung,
             Outcome::Safety => Self::Safety,
             Outcome::Liveness => Self::Liveness,
             Outcome::Inconclusive => Self::Inconclusive,
@@ -48,6 +51,7 @@ impl Ending {
             Self::Nondeterminism => "nondeterminism",
             Self::Safety => "safety",
             Self::Liveness => "liveness",
+            Self::Hung => "hung",
             Self::Inconclusive => "inconclusive",
             Self::Held => "held",
         }
@@ -77,14 +81,18 @@ pub struct Failure {
 
 impl Failure {
     fn of(run: &Finished, scenario: &str) -> Self {
-        let message =
-            if run.diverged { "two runs of one seed".to_owned() } else { output::verdict(&run.report) };
+        let ending = Ending::of(run);
+        let message = match ending {
+            Ending::Nondeterminism => "two runs of one seed".to_owned(),
+            Ending::Hung => format!("HUNG: {}", run.report.proof.as_deref().unwrap_or_default()),
+            _ => output::verdict(&run.report),
+        };
         Self {
             number: run.number,
             place: run.scenario,
             scenario: scenario.to_owned(),
             seed: run.report.seed,
-            ending: Ending::of(run),
+            ending,
             property: run.report.violation.as_ref().map(|violation| violation.property.to_string()),
             message,
             reproduce: output::reproduce(scenario, run.report.seed, &[]),
@@ -147,7 +155,7 @@ impl Swept {
     pub(super) fn take(&mut self, run: &Finished, scenario: &str) -> Option<Failure> {
         let counts = &run.report.counts;
         self.runs += 1;
-        self.inconclusive += u64::from(run.report.outcome == Outcome::Inconclusive);
+        self.inconclusive += u64::from(run.report.outcome == Outcome::Inconclusive && !run.hung);
         self.virtual_ms += run.report.virtual_ms;
         self.events += counts.events;
         self.elections += counts.elections;

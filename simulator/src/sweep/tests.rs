@@ -19,6 +19,8 @@ struct Told {
     /// The run of this seed waits until it is let go.
     hangs_on: Option<u64>,
     let_go: AtomicBool,
+    /// The run of this seed has no end of its own.
+    endless_on: Option<u64>,
 }
 
 impl Told {
@@ -35,6 +37,9 @@ impl Subject for Told {
         assert!(self.panics_on != Some(seed), "seed {seed} went over the edge");
         while self.hangs_on == Some(seed) && !self.let_go.load(Ordering::Relaxed) {
             std::thread::yield_now();
+        }
+        if self.endless_on == Some(seed) {
+            (1..).for_each(|events| crate::hang::look(blixard_node::time::Time(events), events));
         }
         let mut report = Report::of_panic(&scenario.name, seed, "as told".into());
         if self.fails_from.is_none_or(|from| seed < from) {
@@ -211,6 +216,24 @@ fn a_seed_that_hangs_is_seen_under_way_while_the_others_go_on() {
     assert_eq!(at.swept.runs, 40);
     let beats = lock(&watch.beats);
     assert!(beats.iter().any(|under_way| under_way.iter().map(|run| run.seed).eq([3])), "{beats:?}");
+}
+
+#[test]
+fn a_seed_without_an_end_is_given_up_and_the_others_go_on() {
+    let subject = Told { endless_on: Some(3), fails_from: Some(8), ..Told::default() };
+    let sweep = Sweep { hang_ms: Some(1), ..sweep(0..10, 2) };
+    let swept = sweep.run(&subject, &|run| assert_eq!(run.hung, run.report.seed == 3));
+    assert_eq!((swept.runs, swept.failures, swept.inconclusive), (10, 3, 0));
+    assert_eq!(swept.endings, [(Ending::Safety, 2), (Ending::Hung, 1)].into());
+    let hung = &swept.failed[0];
+    assert_eq!((hung.seed, hung.ending, hung.property.as_deref()), (3, Ending::Hung, None));
+    assert!(hung.message.starts_with("HUNG: given up after "), "{}", hung.message);
+    // Both runs of a seed that is run twice, and whatever it is expected to come to.
+    let mut scenario = Scenario::default();
+    scenario.expect.outcome = Outcome::Inconclusive;
+    let scenarios = vec![("told".into(), Source::Fixed(Box::new(scenario)))];
+    let twice = Sweep { twice: true, scenarios, seeds: (3..4).into(), ..sweep };
+    assert_eq!(twice.run(&subject, &|_| {}).endings, [(Ending::Hung, 1)].into());
 }
 
 #[test]

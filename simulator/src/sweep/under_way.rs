@@ -1,5 +1,8 @@
 //! Runs that have begun and not ended: one that never ends is told.
 
+use std::sync::atomic::Ordering;
+
+use crate::hang::GiveUp;
 use crate::output::Stopwatch;
 
 /// A run that is under way.
@@ -15,13 +18,20 @@ pub struct UnderWay {
     pub for_ms: u64,
 }
 
-/// One thread's run, with when it began.
-pub(super) type Slot = Option<(super::plan::Planned, Stopwatch)>;
+/// One thread's run, with when it began, and what gives it up.
+pub(super) type Slot = Option<(super::plan::Planned, Stopwatch, GiveUp)>;
+
+/// Gives up the runs that have taken `max_ms`.
+pub(super) fn give_up(slots: &[Slot], max_ms: u64) {
+    for (_, began, give_up) in slots.iter().flatten() {
+        give_up.fetch_or(began.elapsed_ms() >= max_ms, Ordering::Relaxed);
+    }
+}
 
 /// The runs of all threads.
 pub(super) fn list(slots: &[Slot]) -> Vec<UnderWay> {
     let each = slots.iter().flatten();
-    each.map(|(run, began)| UnderWay {
+    each.map(|(run, began, _)| UnderWay {
         number: run.number,
         place: run.place,
         seed: run.seed,

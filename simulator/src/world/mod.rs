@@ -28,6 +28,7 @@ use blixard_node::time::Time;
 
 use crate::buggify::Sites;
 use crate::checkers::{Checkers, Subjects, Violation};
+use crate::hang;
 use crate::heap::Heap;
 use crate::hypervisor::Truth;
 use crate::net::Links;
@@ -236,6 +237,7 @@ impl World<'_> {
             debug_assert!(at >= self.now.get(), "time runs forward");
             self.now.set(at);
             self.counts.events += 1;
+            hang::look(Time(at), self.counts.events);
             if self.counts.events > EVENTS_MAX {
                 self.fail(
                     "bounded-events",

@@ -6,6 +6,7 @@ use blixard_node::time::Time;
 
 use super::World;
 use crate::checkers::{Subjects, Violation};
+use crate::hang::GivenUp;
 use crate::probes::Probes;
 use crate::scenario::Outcome;
 use crate::schedule::Schedule;
@@ -85,6 +86,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a run that was given up after `for_ms` by the wall clock.
+    pub(crate) fn of_hang(scenario: &str, seed: u64, for_ms: u64, given_up: GivenUp) -> Self {
+        let GivenUp { at, events } = given_up;
+        Self {
+            seed,
+            scenario: scenario.to_owned(),
+            outcome: Outcome::Inconclusive,
+            proof: Some(format!("given up after {for_ms} ms, at {at:?} of the run and {events} events")),
+            virtual_ms: at.0 / 1_000_000,
+            counts: Counts { events, ..Counts::default() },
+            ..Self::default()
+        }
+    }
+
     /// Of a run that panicked outside of its node, so that nothing else is known of it.
     pub(crate) fn of_panic(scenario: &str, seed: u64, message: String) -> Self {
         Self {

@@ -15,6 +15,7 @@ fn flags_that_make_no_sense_are_named_with_the_way_out() {
         ("swarm --seeds 0..9 --jobs 0", "0 is not in 1..=4096"),
         ("swarm --seeds 0..9 --max-failures 0", "0 is not in 1.."),
         ("swarm --seeds 0..9 --time soon", "--time: "),
+        ("swarm --seeds 0..9 --hang never", "--hang: "),
         ("swarm --seeds 0..9 --no-history --resume", "cannot be used with"),
         ("swarm --seeds 0..9 --junit nowhere/at/all.xml", "cannot write nowhere/at/all.xml: "),
         ("sweep --scenario short.toml --scenario short.toml --seeds 0..1", "short.toml is there twice"),

@@ -3,6 +3,7 @@
 
 mod failing;
 mod flags;
+mod hanging;
 mod history;
 mod interrupted;
 mod shown;

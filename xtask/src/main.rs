@@ -3,6 +3,8 @@
 #[cfg(feature = "planted")]
 mod teeth;
 
+#[cfg(feature = "planted")]
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Chores of the repository.
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(message) => {
-            eprintln!("error: {message}");
+            let _ = writeln!(std::io::stderr(), "error: {message}");
             ExitCode::from(2)
         }
     }

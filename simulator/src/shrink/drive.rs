@@ -115,10 +115,13 @@ pub fn shrink(
             .position(|report| report.as_ref().is_some_and(|report| goal.met(report).is_some()));
         let told_of = found.map_or(batch.len(), |found| found + 1);
         tried.extend(batch[..told_of].iter().map(|each| each.digest));
-        for each in &batch[..found.unwrap_or(batch.len())] {
-            // What is skipped was proposed as well.
-            debug_assert_eq!(search.propose().as_ref(), Some(&each.case));
-            search.reject();
+        for (place, each) in batch[..told_of].iter().enumerate() {
+            // The search goes the way that was looked ahead; what is skipped was proposed as well.
+            let proposed = search.propose();
+            debug_assert_eq!(proposed.as_ref(), Some(&each.case));
+            if found != Some(place) {
+                search.reject();
+            }
         }
         if let Some(found) = found
             && let Some(report) = reports.into_iter().nth(found).flatten()

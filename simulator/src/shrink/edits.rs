@@ -3,6 +3,7 @@
 use blixard_node::time::{Duration, Time};
 
 use super::Goal;
+use super::leaps;
 use super::search::Place;
 use crate::scenario::{
     Buggify, Clock, Cluster, CrashPoint, Disk, Fault, FaultKind, Hypervisor, Network, Process, Run, Scenario,
@@ -14,34 +15,42 @@ use crate::scenario::{
 pub(super) enum Pass {
     /// Items of a list are taken out in ever smaller pieces.
     List { len: fn(&Scenario) -> usize, without: fn(&mut Scenario, std::ops::Range<usize>) },
-    /// Numbered edits: none when there is no such number, `Some(None)` when there is nothing to be had there.
-    Edits(fn(&Scenario, Goal, Time, usize) -> Option<Option<Scenario>>),
+    /// Numbered edits, with the fewest and the most seeds that each is tried with: none when there is no such number, `Some(None)` when there is nothing to be had there.
+    Edits { seeds: (u64, u64), edit: fn(&Scenario, Goal, Time, usize) -> Option<Option<Scenario>> },
 }
 
+/// How many seeds an edit is worth that takes a whole list away.
+const SEEDS_OF_A_LIST: u64 = 16;
+
 /// In the order in which they are tried: what saves most time for those that follow comes first.
-pub(super) const PASSES: [Pass; 9] = [
-    Pass::Edits(cut),
+pub(super) const PASSES: [Pass; 14] = [
+    Pass::Edits { seeds: (1, 4), edit: cut },
+    Pass::Edits { seeds: (4, 8), edit: leaps::operations_alike },
     Pass::List {
         len: |scenario| scenario.operations.len(),
         without: |scenario, range| drop(scenario.operations.drain(range)),
     },
+    Pass::Edits { seeds: (4, 8), edit: leaps::faults_alike },
     Pass::List {
         len: |scenario| scenario.faults.len(),
         without: |scenario, range| drop(scenario.faults.drain(range)),
     },
-    Pass::Edits(sections),
-    Pass::Edits(hosts),
-    Pass::Edits(names),
-    Pass::Edits(keys),
-    Pass::Edits(blows),
-    Pass::Edits(spans),
+    Pass::Edits { seeds: (4, 16), edit: spans },
+    Pass::Edits { seeds: (4, 16), edit: sections },
+    Pass::Edits { seeds: (8, 16), edit: hosts },
+    Pass::Edits { seeds: (4, 16), edit: names },
+    Pass::Edits { seeds: (4, 8), edit: leaps::operations_few },
+    Pass::Edits { seeds: (2, 8), edit: leaps::faults_few },
+    Pass::Edits { seeds: (1, 16), edit: keys },
+    Pass::Edits { seeds: (1, 16), edit: blows },
+    Pass::Edits { seeds: (1, 16), edit: rounded },
 ];
 
 impl Pass {
     pub(super) fn first(&self, scenario: &Scenario) -> Place {
         match self {
             Self::List { len, .. } => Place { size: len(scenario), at: 0 },
-            Self::Edits(_) => Place { size: 1, at: 0 },
+            Self::Edits { .. } => Place { size: 1, at: 0 },
         }
     }
 
@@ -57,7 +66,18 @@ impl Pass {
     pub(super) fn is_over(&self, scenario: &Scenario, place: Place) -> bool {
         match self {
             Self::List { len, .. } => place.size == 0 || len(scenario) == 0,
-            Self::Edits(_) => false,
+            Self::Edits { .. } => false,
+        }
+    }
+
+    /// How many seeds the edit at `place` is tried with, when small steps are worth `patience`: what takes much away saves much time, and
+    /// seldom leaves the rest as it was.
+    pub(super) fn seeds(&self, scenario: &Scenario, place: Place, patience: u64) -> u64 {
+        match self {
+            Self::List { len, .. } => {
+                patience.max(SEEDS_OF_A_LIST * place.size as u64 / (len(scenario) as u64).max(1))
+            }
+            Self::Edits { seeds: (least, most), .. } => patience.clamp(*least, *most),
         }
     }
 
@@ -83,13 +103,13 @@ impl Pass {
                 }
                 Some(Some(edited))
             }
-            Self::Edits(edit) => edit(scenario, goal, fails_at, place.at),
+            Self::Edits { edit, .. } => edit(scenario, goal, fails_at, place.at),
         }
     }
 }
 
 /// The scenario with something changed.
-fn changed(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Option<Scenario> {
+pub(super) fn changed(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Option<Scenario> {
     let mut changed = scenario.clone();
     change(&mut changed);
     Some(changed)
@@ -286,7 +306,7 @@ fn rounder(span: Duration) -> Option<Duration> {
         .find(|rounded| rounded.0 > 0)
 }
 
-/// Shorter, and in round numbers.
+/// Shorter.
 fn spans(scenario: &Scenario, goal: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
     let run = &scenario.run;
     let sooner = |duration: u64, warmup: u64| Run {
@@ -304,7 +324,7 @@ fn spans(scenario: &Scenario, goal: Goal, _: Time, number: usize) -> Option<Opti
         }
         4 => return Some(None),
         5..=8 => return Some(sooner_all(scenario, number - 5)),
-        number => return rounded(scenario, number - 9),
+        _ => return None,
     };
     Some(changed(scenario, |scenario| scenario.run = run))
 }
@@ -334,7 +354,7 @@ fn sooner_all(scenario: &Scenario, number: usize) -> Option<Scenario> {
 }
 
 /// The moments in round numbers, all at once and one by one.
-fn rounded(scenario: &Scenario, number: usize) -> Option<Option<Scenario>> {
+fn rounded(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
     const UNITS: [u64; 4] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000];
     let unit = UNITS[number % UNITS.len()];
     let round = |at: &mut Duration| *at = Duration(at.0 / unit * unit);

@@ -7,6 +7,7 @@
 
 mod drive;
 mod edits;
+mod leaps;
 mod search;
 
 use std::fmt;

@@ -6,8 +6,8 @@ use super::edits::{PASSES, Pass};
 use super::{Case, Goal};
 use crate::scenario::Scenario;
 
-/// How many seeds a case is tried with, from round to round.
-const PATIENCE: [u64; 3] = [1, 4, 16];
+/// How many seeds a small step is tried with, from round to round.
+const PATIENCE: [u64; 4] = [1, 4, 16, 64];
 
 /// A search. Cloning it and rejecting what it proposes tells what it will try next as long as nothing better is found.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Search {
     /// What was proposed does not violate the same.
     pub fn reject(&mut self) {
         self.attempt += 1;
-        if self.attempt >= PATIENCE[self.patience] {
+        if self.attempt >= self.pass().seeds(&self.best.scenario, self.place, PATIENCE[self.patience]) {
             self.next_edit();
         }
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use blixard_sim::sabotage::Bug;
 use blixard_sim::scenario::Outcome;
-use blixard_sim::shrink::{Options, Size, shrink};
 use blixard_sim::subject::{Blixard, Subject as _};
 use blixard_sim::swarm;
 use rustix::time::{ClockId, clock_gettime};
@@ -27,8 +26,6 @@ pub(super) struct Plan {
     pub(super) jobs: usize,
     /// The CPU time that all ranges of one bug may take, in nanoseconds.
     pub(super) bug_cpu_max: u64,
-    /// How long each find is made smaller, in milliseconds; not at all without.
-    pub(super) shrink_ms: Option<u64>,
 }
 
 /// What one range of seeds came to.
@@ -52,8 +49,6 @@ pub(super) struct Find {
     pub(super) seed: u64,
     pub(super) property: &'static str,
     pub(super) message: String,
-    /// The size it was shrunk to.
-    pub(super) small: Option<Size>,
 }
 
 impl Plan {
@@ -112,7 +107,7 @@ impl Plan {
             }
             let Some(violation) = report.violation else { continue };
             let (property, message) = (violation.property, violation.message);
-            let mut find = Find { seed, property, message, small: None };
+            let find = Find { seed, property, message };
             if !bug.shown_by.contains(&find.property) {
                 searched.others.push(find);
                 continue;
@@ -122,10 +117,6 @@ impl Plan {
                 searched.unsound.push(seed);
                 continue;
             }
-            find.small = self.shrink_ms.and_then(|time| {
-                let options = Options { jobs: 1, time_max_ms: Some(time) };
-                Some(shrink(&Blixard(bug.sabotage), &scenario, seed, options, &mut |_| {}).ok()?.size)
-            });
             searched.found = Some(find);
             break;
         }

@@ -6,12 +6,15 @@ use std::fmt::Write as _;
 use blixard_sim::sabotage::Bug;
 
 use super::hunt::{Find, Searched};
+use super::small::{self, Small};
 
 /// One bug with what came of it.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) bug: &'a Bug,
     pub(super) searched: &'a [Searched],
+    /// What its first find was shrunk to.
+    pub(super) small: Option<&'a Small>,
 }
 
 impl Row<'_> {
@@ -42,29 +45,22 @@ impl Row<'_> {
         counts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
-    /// The medians of faults, operations and hosts that the finds were shrunk to.
-    fn small(&self) -> String {
-        let sizes = || self.finds().filter_map(|find| find.small);
-        let faults = median(sizes().map(|size| size.faults as u64));
-        let operations = median(sizes().map(|size| size.operations as u64));
-        let hosts = median(sizes().map(|size| size.hosts));
-        match (faults, operations, hosts) {
-            (Some(faults), Some(operations), Some(hosts)) => format!("{faults}, {operations}, {hosts}"),
-            _ => String::new(),
-        }
-    }
-
     fn cells(&self) -> [String; COLUMNS] {
         let most: u64 = self.searched.iter().map(|searched| searched.seeds).max().unwrap_or(0);
         let found = format!("{} of {}", self.finds().count(), self.searched.len());
         let seeds = self.median_seeds().map_or_else(|| format!("> {most}"), |seeds| seeds.to_string());
         let cpu = format!("{:.1}", self.median_cpu() as f64 / 1e9);
-        [self.bug.name.into(), self.bug.area.name().into(), found, self.checkers(), seeds, cpu, self.small()]
+        let small = self.small.map_or_else(String::new, |small| small::cell(small.size));
+        [self.bug.name.into(), self.bug.area.name().into(), found, self.checkers(), seeds, cpu, small]
     }
 
     /// What is to be known beside the table, a line each.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
+        if let Some(small) = self.small.filter(|small| small.differs) {
+            remarks
+                .push(format!("{}: seed {}, shrunk, does not replay as recorded", self.bug.name, small.seed));
+        }
         for searched in self.searched {
             for other in &searched.others {
                 let Find { seed, property, message, .. } = other;
@@ -119,5 +115,22 @@ pub(super) fn summary(rows: &[Row<'_>]) -> String {
     let seeds = median(rows.iter().map(|row| row.median_seeds().unwrap_or(u64::MAX)));
     let seeds =
         seeds.filter(|seeds| *seeds != u64::MAX).map_or_else(|| "none".into(), |seeds| seeds.to_string());
-    format!("{found} of {} found, by a median of {seeds} seeds", rows.len())
+    format!("{found} of {} found, by a median of {seeds} seeds{}", rows.len(), shrunk(rows))
+}
+
+/// The medians of what the finds were shrunk to, if they were.
+fn shrunk(rows: &[Row<'_>]) -> String {
+    let smalls = || rows.iter().filter_map(|row| row.small);
+    let middle = |of: fn(&Small) -> u64| median(smalls().map(of));
+    let faults = middle(|small| small.size.faults as u64);
+    let operations = middle(|small| small.size.operations as u64);
+    let hosts = middle(|small| small.size.hosts);
+    let (Some(faults), Some(operations), Some(hosts)) = (faults, operations, hosts) else {
+        return String::new();
+    };
+    let over = smalls().filter(|small| !small.cut_short).count();
+    format!(
+        "; shrunk to medians of {faults} faults, {operations} operations and {hosts} hosts ({over} of {} searches came to their end)",
+        smalls().count()
+    )
 }

@@ -1,0 +1,103 @@
+//! Edits that leave only a few strikes or operations at once. What is taken out one by one reaches them as well, but by a way on which
+//! every step has to fail, and in a race few do.
+
+use blixard_node::time::Time;
+
+use super::Goal;
+use super::edits::changed;
+use crate::scenario::{Aim, Among, Fault, FaultKind, Operation, Scenario, Spread};
+
+/// So many operations are few.
+const OPERATIONS_FEW: usize = 5;
+/// So many strikes are few.
+const FAULTS_FEW: usize = 3;
+/// How many windows of each width are tried, from the end: what led to the violation is seldom long ago.
+const WINDOWS: usize = 12;
+
+/// The operations of one VM alone, or of one client; no operation of one kind.
+pub(super) fn operations_alike(
+    scenario: &Scenario,
+    _: Goal,
+    _: Time,
+    number: usize,
+) -> Option<Option<Scenario>> {
+    let all = &scenario.operations;
+    let distinct = |of: fn(&Operation) -> u64| {
+        let mut values: Vec<u64> = all.iter().map(of).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    };
+    let (vms, clients) = (distinct(|each| each.vm), distinct(|each| each.client));
+    let calls = distinct(|each| each.call as u64);
+    let keep = |keeps: &dyn Fn(&Operation) -> bool| {
+        let kept: Vec<Operation> = all.iter().filter(|each| keeps(each)).cloned().collect();
+        (!kept.is_empty() && kept.len() < all.len())
+            .then(|| changed(scenario, |scenario| scenario.operations = kept))
+            .flatten()
+    };
+    let of_vms = number.checked_sub(vms.len());
+    let of_clients = of_vms.and_then(|number| number.checked_sub(clients.len()));
+    Some(match (of_vms, of_clients) {
+        (None, _) => keep(&|each| each.vm == vms[number]),
+        (Some(number), None) => keep(&|each| each.client == clients[number]),
+        (_, Some(number)) => {
+            let call = *calls.get(number)?;
+            keep(&|each| each.call as u64 != call)
+        }
+    })
+}
+
+/// A few operations that stand one behind the other.
+pub(super) fn operations_few(
+    scenario: &Scenario,
+    _: Goal,
+    _: Time,
+    number: usize,
+) -> Option<Option<Scenario>> {
+    let all = &scenario.operations;
+    let width = 1 + number / WINDOWS;
+    if all.len() <= OPERATIONS_FEW || width > OPERATIONS_FEW {
+        return None;
+    }
+    let Some(from) = (all.len() - width).checked_sub(number % WINDOWS) else { return Some(None) };
+    Some(changed(scenario, |scenario| scenario.operations = all[from..from + width].to_vec()))
+}
+
+/// The strikes of one kind alone, or all but those.
+pub(super) fn faults_alike(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
+    let kind = *FaultKind::ALL.get(number / 2)?;
+    let alone = number.is_multiple_of(2);
+    let keeps = |fault: &Fault| (fault.kind == kind) == alone;
+    let kept = scenario.faults.iter().filter(|fault| keeps(fault)).count();
+    if kept == scenario.faults.len() || (alone && kept == 0) {
+        return Some(None);
+    }
+    Some(changed(scenario, |scenario| scenario.faults.retain(keeps)))
+}
+
+/// A few strikes that stand one behind the other: as they are, or each waiting for a moment at which it hurts.
+pub(super) fn faults_few(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
+    let all = &scenario.faults;
+    let (number, window) = (number / WINDOWS, number % WINDOWS);
+    let aims = 1 + Aim::ALL.len();
+    let width = 1 + number / aims;
+    if all.len() <= FAULTS_FEW || width > FAULTS_FEW {
+        return None;
+    }
+    let aim = (number % aims).checked_sub(1).map(|place| Aim::ALL[place]);
+    let Some(from) = (all.len() - width).checked_sub(window) else { return Some(None) };
+    let few = &all[from..from + width];
+    if aim.is_some() && few.iter().any(|fault| !fault.takes("among")) {
+        return Some(None);
+    }
+    let aimed = |fault: &Fault| Fault {
+        aim,
+        node: None,
+        among: Among::Any,
+        within: Spread::millis(0, 200),
+        ..fault.clone()
+    };
+    let each = few.iter().map(|fault| if aim.is_some() { aimed(fault) } else { fault.clone() });
+    Some(changed(scenario, |scenario| scenario.faults = each.collect()))
+}

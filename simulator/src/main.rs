@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("error: {message}");
+            cli::print::tell(format_args!("error: {message}"));
             ExitCode::from(exit::USAGE)
         }
     }

@@ -6,6 +6,8 @@ use blixard_sim::output::{self, exit};
 use blixard_sim::trace::file::read;
 use clap::Args;
 
+use super::print;
+
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// A trace file, as --trace writes it.
@@ -20,6 +22,6 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<u8, String> {
     let second = read(&args.second).map_err(|error| error.to_string())?;
     let parting = output::Parting::of(&first, &second);
     let names = [args.first.display().to_string(), args.second.display().to_string()];
-    print!("{}", output::parting(&parting, &names));
+    print::text(output::parting(&parting, &names));
     Ok(if parting.is_empty() { exit::HELD } else { exit::NONDETERMINISM })
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use super::files;
 use super::listen::lines;
 use super::overrides::Overrides;
+use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
@@ -42,8 +43,10 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
             draw(picture, &recording, explanation.as_ref())?;
         }
         match explanation {
-            Some(explanation) => print!("{}", output::explanation(&explanation)),
-            None => println!("nothing to explain: the run ended with {}", recording.end.outcome),
+            Some(explanation) => print::text(output::explanation(&explanation)),
+            None => {
+                print::line(format_args!("nothing to explain: the run ended with {}", recording.end.outcome))
+            }
         }
         return Ok(exit::HELD);
     }
@@ -51,10 +54,12 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
         return Err("give a trace file, or --seed and --scenario; --help tells more".into());
     };
     let (_, scenario, _) = args.overrides.named(name, seed)?;
-    let (report, explanation) = explain::run(&args.subject.subject(), &scenario, seed);
-    match explanation {
-        Some(explanation) => print!("{}", output::explanation(&explanation)),
-        None => println!("nothing to explain: the run ended with {}", report.outcome.word()),
+    let (report, explained) = explain::run(&args.subject.subject(), &scenario, seed);
+    match explained {
+        Ok(None) => {
+            print::line(format_args!("nothing to explain: the run ended with {}", report.outcome.word()))
+        }
+        explained => print::text(output::explained(&explained)),
     }
     Ok(output::exit_code(report.outcome))
 }

@@ -6,6 +6,8 @@ use blixard_sim::logbook::Logbook;
 use blixard_sim::output::{self, exit};
 use clap::{Args, ValueEnum};
 
+use super::print;
+
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     /// The file with the history; the one below the user's state folder by default.
@@ -45,8 +47,8 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<u8, String> {
         }
     }
     match args.format {
-        Format::Table => print!("{}", output::history_table(&entries)),
-        Format::Json => println!("{:#}", output::history_json(&entries)),
+        Format::Table => print::text(output::history_table(&entries)),
+        Format::Json => print::line(format_args!("{:#}", output::history_json(&entries))),
     }
     Ok(exit::HELD)
 }

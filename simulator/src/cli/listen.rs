@@ -11,7 +11,7 @@ use blixard_sim::trace::{Entry, Sink};
 use blixard_sim::world;
 use clap::Args;
 
-use super::files;
+use super::{files, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
@@ -37,7 +37,7 @@ struct Listener {
 impl Sink for Listener {
     fn entry(&mut self, entry: &Entry) {
         if self.verbose {
-            eprintln!("{entry}");
+            print::tell(&entry);
         }
         if let Some(file) = &mut self.file {
             file.entry(entry);

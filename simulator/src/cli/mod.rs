@@ -8,6 +8,7 @@ pub(crate) mod history;
 mod kept;
 mod listen;
 mod overrides;
+pub(crate) mod print;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;

@@ -9,6 +9,7 @@ use blixard_sim::trace::file::Header;
 use clap::Args;
 
 use super::listen::ListenArgs;
+use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
@@ -31,19 +32,17 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<u8, String> {
             "{name} has no `seed`: replay runs what shrink has written; give any other scenario to --scenario, with a --seed"
         ));
     };
-    println!("seed         {seed}");
-    println!("scenario     {}: {}", scenario.name, scenario.description);
+    print::line(format_args!("seed         {seed}"));
+    print::line(format_args!("scenario     {}: {}", scenario.name, scenario.description));
     let watch = Stopwatch::start();
     let again = [vec![format!("cargo sim replay {name}")], args.subject.arguments()].concat().join(" ");
     let header = Header::new(&scenario, seed, again);
     let report = args.listen.run(&args.subject.subject(), &scenario, seed, &header)?;
     let wall_us = watch.elapsed_us();
-    print!("{}", output::summary(&report, &name, &args.subject.arguments(), wall_us));
-    println!("replay       {}", output::compared(&scenario.expect, &report));
-    if report.violation.is_some()
-        && let Some(explanation) = explain::run(&args.subject.subject(), &scenario, seed).1
-    {
-        print!("{}", output::explanation(&explanation));
+    print::text(output::summary(&report, &name, &args.subject.arguments(), wall_us));
+    print::line(format_args!("replay       {}", output::compared(&scenario.expect, &report)));
+    if report.violation.is_some() {
+        print::text(output::explained(&explain::run(&args.subject.subject(), &scenario, seed).1));
     }
     Ok(output::exit_code(report.outcome))
 }

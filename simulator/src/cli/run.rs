@@ -11,6 +11,7 @@ use clap::Args;
 use super::files;
 use super::listen::ListenArgs;
 use super::overrides::Overrides;
+use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
@@ -49,10 +50,10 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     if !args.json {
-        println!("seed         {seed}");
-        println!("scenario     {}: {}", scenario.name, scenario.description);
+        print::line(format_args!("seed         {seed}"));
+        print::line(format_args!("scenario     {}: {}", scenario.name, scenario.description));
         if drawn {
-            print!("{}", output::drawn(&scenario));
+            print::text(output::drawn(&scenario));
         }
     }
     let overrides = [args.overrides.arguments(), args.subject.arguments()].concat();
@@ -67,22 +68,28 @@ pub(crate) fn run(args: &Run) -> Result<u8, String> {
     let wall_us = watch.elapsed_us() / runs;
     // The run need not have been listened to: the same seed gives the same run.
     let violated = report.violation.is_some() && divergence.is_none();
-    let explanation = violated.then(|| explain::run(&args.subject.subject(), &scenario, seed).1).flatten();
+    let explained =
+        if violated { explain::run(&args.subject.subject(), &scenario, seed).1 } else { Ok(None) };
     if args.json {
         let mut object = output::json_of(&report, &name, &overrides, wall_us / 1_000, divergence.is_some());
-        object["explanation"] = explanation.as_ref().map(output::explanation_json).into();
-        println!("{object}");
+        let explanation = explained.as_ref().ok().and_then(Option::as_ref);
+        object["explanation"] = explanation.map(output::explanation_json).into();
+        if let Err(why) = &explained {
+            object["not_explained"] = why.to_string().into();
+        }
+        print::line(&object);
     } else {
         if args.check_determinism && divergence.is_none() {
-            println!("determinism  two runs, {} lines, one log", output::grouped(report.trace_len));
+            print::line(format_args!(
+                "determinism  two runs, {} lines, one log",
+                output::grouped(report.trace_len)
+            ));
         }
-        print!("{}", output::summary(&report, &name, &overrides, wall_us));
-        if let Some(explanation) = &explanation {
-            print!("{}", output::explanation(explanation));
-        }
+        print::text(output::summary(&report, &name, &overrides, wall_us));
+        print::text(output::explained(&explained));
     }
     if let Some(divergence) = divergence {
-        eprint!("{}", output::divergence(&divergence));
+        print::tell(output::divergence(&divergence).trim_end());
         return Ok(exit::NONDETERMINISM);
     }
     Ok(output::exit_code(report.outcome))

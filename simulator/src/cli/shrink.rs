@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::files;
 use super::overrides::Overrides;
+use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> Result<u8, String> {
     let shrunk = match shrunk {
         Ok(shrunk) => shrunk,
         Err(refused @ Refused::Holds { outcome, .. }) => {
-            println!("{refused}");
+            print::line(&refused);
             return Ok(output::exit_code(outcome));
         }
         Err(refused) => return Err(refused.to_string()),
@@ -75,7 +76,7 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> Result<u8, String> {
     keep(&shrunk)?;
     let replay =
         [vec![format!("cargo sim replay {}", out.display())], args.subject.arguments()].concat().join(" ");
-    print!("{}", output::shrunk_summary(&shrunk, watch.elapsed_ms(), &replay));
+    print::text(output::shrunk_summary(&shrunk, watch.elapsed_ms(), &replay));
     Ok(output::exit_code(shrunk.report.outcome))
 }
 

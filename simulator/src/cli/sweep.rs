@@ -1,6 +1,5 @@
 //! Many seeds.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use blixard_sim::output::{self, exit};
@@ -13,6 +12,7 @@ use super::failing::FailingArgs;
 use super::files;
 use super::kept::Keeping;
 use super::overrides::Overrides;
+use super::print;
 use super::signals::Asked;
 use super::subject::SubjectArgs;
 use super::watching::Watching;
@@ -166,26 +166,21 @@ fn sweep(scenarios: Vec<(String, Source)>, args: &Many) -> Result<u8, String> {
     let at = sweep.run_from(begun.from, &subject, &watching);
     watching.end(&at);
     if !args.json {
-        print(&output::sweep_summary(&sweep, &at.swept, at.swept.wall_us));
+        print::text(output::sweep_summary(&sweep, &at.swept, at.swept.wall_us));
     }
     if let Some(failing) = failing {
         failing.all(&sweep, &at.swept.failed, &subject, &arguments, &|| asked.is_asked(), &mut |kept| {
-            print(&if args.json { format!("{}\n", kept.json()) } else { kept.text() });
+            print::text(if args.json { format!("{}\n", kept.json()) } else { kept.text() });
         });
     }
     if args.json {
-        print(&format!("{}\n", output::sweep_json(&sweep, &at.swept, before)));
+        print::line(output::sweep_json(&sweep, &at.swept, before));
     }
     if let Some(file) = &args.junit {
         let report = output::junit(&sweep, &at.swept)?;
         files::write(file, &report).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     Ok(exit_code(&at, &asked, args))
-}
-
-fn print(text: &str) {
-    // Whoever has stopped reading does not want it.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn exit_code(at: &Checkpoint, asked: &Asked, args: &Many) -> u8 {
@@ -197,7 +192,7 @@ fn exit_code(at: &Checkpoint, asked: &Asked, args: &Many) -> u8 {
         return code;
     }
     if args.require_probes && !at.swept.never_hit().is_empty() {
-        eprintln!("--require-probes: {} probes were never hit", at.swept.never_hit().len());
+        print::tell(format_args!("--require-probes: {} probes were never hit", at.swept.never_hit().len()));
         return exit::INCONCLUSIVE;
     }
     exit::HELD

@@ -19,6 +19,7 @@ mod view;
 mod vm;
 pub mod vm_file;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -68,7 +69,10 @@ pub fn run() -> ExitCode {
         }
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "blixard", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "blixard", &mut script);
+            // A closed pipe ends it without complaint.
+            let _ = std::io::stdout().lock().write_all(&script);
             ExitCode::SUCCESS
         }
     }
@@ -79,7 +83,7 @@ fn block_on(command: impl Future<Output = Exit>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command).into(),
         Err(error) => {
-            eprintln!("blixard: no runtime: {error}");
+            let _ = writeln!(std::io::stderr(), "blixard: no runtime: {error}");
             Exit::Failed.into()
         }
     }

@@ -4,6 +4,7 @@
     expect(dead_code, unused_imports, reason = "a simulated build parses, but does not run a node")
 )]
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -156,7 +157,7 @@ impl Failure {
     fn tell(&self, format: LogFormat) -> ExitCode {
         let Self { exit, code, reason } = self;
         match format {
-            LogFormat::Text => eprintln!("error[{code}]: {reason}"),
+            LogFormat::Text => drop(writeln!(std::io::stderr(), "error[{code}]: {reason}")),
             LogFormat::Json => tracing::error!(code, "{reason}"),
         }
         ExitCode::from(*exit)

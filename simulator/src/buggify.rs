@@ -2,7 +2,7 @@
 //! draws it; a site that is on fires with a chance of its own whenever it is passed (FoundationDB's `BUGGIFY`).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use blixard_node::rng::Rng;
@@ -23,6 +23,8 @@ struct Inner {
     /// By site and host, made when they are first needed.
     rngs: BTreeMap<(Site, usize), Rng>,
     fired: BTreeMap<&'static str, u64>,
+    /// What has fired and was not told yet.
+    news: VecDeque<(Site, usize)>,
 }
 
 impl Inner {
@@ -34,8 +36,8 @@ impl Inner {
 
 impl Sites {
     pub(crate) fn new(chances: Buggify, seed: u64, stream: u64) -> Self {
-        let (rngs, fired) = (BTreeMap::new(), BTreeMap::new());
-        Self(Rc::new(RefCell::new(Inner { chances, seed, stream, rngs, fired })))
+        let (rngs, fired, news) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Self(Rc::new(RefCell::new(Inner { chances, seed, stream, rngs, fired, news })))
     }
 
     /// Whether the site, passed on behalf of `host`, fires now.
@@ -47,6 +49,7 @@ impl Sites {
             return false;
         }
         *inner.fired.entry(site.name()).or_default() += 1;
+        inner.news.push_back((site, host));
         true
     }
 
@@ -68,6 +71,11 @@ impl Sites {
     /// No site fires any more.
     pub(crate) fn silence(&self) {
         self.0.borrow_mut().chances = Buggify::default();
+    }
+
+    /// What has fired since this was asked last: site and host.
+    pub(crate) fn pop_news(&self) -> Option<(Site, usize)> {
+        self.0.borrow_mut().news.pop_front()
     }
 
     /// How often each site has fired.

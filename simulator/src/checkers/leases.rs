@@ -67,9 +67,11 @@ impl Leases {
                 self.frozen.remove(&host);
                 Ok(())
             }
-            Fact::RunStarted { .. } | Fact::RunEnded { .. } | Fact::Executes { .. } | Fact::Purged { .. } => {
-                Ok(())
-            }
+            Fact::RunStarted { .. }
+            | Fact::RunEnded { .. }
+            | Fact::Executes { .. }
+            | Fact::Purged { .. }
+            | Fact::Ordered { .. } => Ok(()),
         }
     }
 }

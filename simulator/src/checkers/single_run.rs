@@ -65,7 +65,7 @@ impl SingleRun {
                 }
                 None => Ok(()),
             },
-            Fact::DeadlineRaised { .. } | Fact::Executes { .. } => Ok(()),
+            Fact::DeadlineRaised { .. } | Fact::Executes { .. } | Fact::Ordered { .. } => Ok(()),
         }
     }
 

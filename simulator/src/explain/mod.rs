@@ -7,6 +7,7 @@
 
 mod account;
 mod artifacts;
+mod confirmations;
 mod elections;
 mod entries;
 mod faults;
@@ -24,8 +25,8 @@ mod wording;
 
 use crate::scenario::Scenario;
 use crate::subject::Subject;
-use crate::trace::Entry;
 use crate::trace::file::{Accusation, Recording};
+use crate::trace::{Entry, Sink};
 use crate::world::Report;
 
 use account::Account;
@@ -74,6 +75,7 @@ const NARRATORS: &[&dyn Narrator] = &[
     &once::Once,
     &volumes::Volumes,
     &artifacts::Artifacts,
+    &confirmations::Confirmations,
     &panics::Panics,
     &placements::Placements,
     &liveness::Liveness,
@@ -93,14 +95,50 @@ pub fn of(report: &Report, entries: &[Entry]) -> Option<Explanation> {
     Some(chain(entries, &accused))
 }
 
+/// The most lines of a log that is explained: it is held in memory.
+pub const LINES_MAX: u64 = 20_000_000;
+
+/// Why a violation is not explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the log has {lines} lines, and no more than {LINES_MAX} are explained; shrink the run, or make it shorter with --duration"
+)]
+pub struct TooLong {
+    /// How many lines it has.
+    pub lines: u64,
+}
+
+/// Keeps a log up to a bound, and nothing of one that is longer.
+struct Bounded(Vec<Entry>, u64);
+
+impl Sink for Bounded {
+    fn entry(&mut self, entry: &Entry) {
+        self.1 += 1;
+        match self.1 {
+            0..=LINES_MAX => self.0.push(*entry),
+            _ => self.0 = Vec::new(),
+        }
+    }
+}
+
 /// Runs the seed and explains its violation, if there is one. The same seed gives the same run, so a run that was not listened to can
 /// be explained afterwards.
-#[must_use]
-pub fn run(subject: &dyn Subject, scenario: &Scenario, seed: u64) -> (Report, Option<Explanation>) {
-    let mut entries = Vec::new();
-    let report = subject.run(scenario, seed, Some(&mut entries));
+///
+/// # Errors
+/// The log is too long.
+pub fn run(
+    subject: &dyn Subject,
+    scenario: &Scenario,
+    seed: u64,
+) -> (Report, Result<Option<Explanation>, TooLong>) {
+    let mut bounded = Bounded(Vec::new(), 0);
+    let report = subject.run(scenario, seed, Some(&mut bounded));
+    let Bounded(entries, lines) = bounded;
+    if lines > LINES_MAX {
+        return (report, Err(TooLong { lines }));
+    }
     let explanation = of(&report, &entries);
-    (report, explanation)
+    (report, Ok(explanation))
 }
 
 fn chain(entries: &[Entry], accused: &Accusation) -> Explanation {

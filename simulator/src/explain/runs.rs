@@ -43,16 +43,16 @@ impl Narrator for Runs {
 
 /// A run, from its start to its end, if that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    host: u16,
-    vm: u64,
+pub(super) struct Run {
+    pub(super) host: u16,
+    pub(super) vm: u64,
     epoch: u64,
-    started: usize,
+    pub(super) started: usize,
     ended: Option<usize>,
 }
 
 /// The runs that the violation is about, in the order of their starts: those alive at the end, else the newest.
-fn concerned(story: &Story<'_>, hosts: &[u16], vm: Option<u64>, end: usize) -> Vec<Run> {
+pub(super) fn concerned(story: &Story<'_>, hosts: &[u16], vm: Option<u64>, end: usize) -> Vec<Run> {
     let starts = story.all(0..end, |entry| {
         entry.kind == Kind::RunStarted
             && hosts.contains(&entry.host)
@@ -85,7 +85,7 @@ fn assigns(entry: &Entry, vm: u64) -> bool {
         && (entry.is("what", "assign") || entry.is("what", "start"))
 }
 
-fn say_assignment(story: &Story<'_>, account: &mut Account, run: &Run) {
+pub(super) fn say_assignment(story: &Story<'_>, account: &mut Account, run: &Run) {
     let assigned =
         story.last(0..run.started, |entry| assigns(entry, run.vm) && num(entry, "epoch") == run.epoch);
     let Some(place) = assigned else { return };
@@ -102,7 +102,7 @@ fn say_assignment(story: &Story<'_>, account: &mut Account, run: &Run) {
     );
 }
 
-fn say_start(story: &Story<'_>, account: &mut Account, run: &Run) {
+pub(super) fn say_start(story: &Story<'_>, account: &mut Account, run: &Run) {
     let entry = &story.entries[run.started];
     let node = story.node_on(run.host, run.started);
     account.core(
@@ -217,7 +217,12 @@ fn say_waking(story: &Story<'_>, account: &mut Account, hosts: &[u16], range: st
 }
 
 /// Who gave the host up, and what had kept it silent.
-fn say_giving_up(story: &Story<'_>, account: &mut Account, host: u16, range: std::ops::Range<usize>) {
+pub(super) fn say_giving_up(
+    story: &Story<'_>,
+    account: &mut Account,
+    host: u16,
+    range: std::ops::Range<usize>,
+) {
     let given_up = story.all(range.clone(), |entry| {
         entry.kind == Kind::Decided
             && entry.is("what", "lose-host")

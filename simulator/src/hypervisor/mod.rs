@@ -19,7 +19,7 @@ use blixard_node::time::{Duration, Time};
 use crate::buggify::Sites;
 pub use faults::HypervisorFaults;
 pub use host::SimHypervisor;
-pub use truth::{Fact, Truth};
+pub use truth::{Fact, Order, Truth};
 
 /// The clock of one host against true time. Both run forward only.
 pub trait HostClock {

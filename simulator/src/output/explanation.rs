@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::explain::Explanation;
+use crate::explain::{Explanation, TooLong};
 
 /// The steps with their times, and the violation last.
 #[must_use]
@@ -20,6 +20,16 @@ pub fn explanation(explanation: &Explanation) -> String {
     }
     line(explanation.at, &format!("{}: {}", explanation.property, explanation.message));
     text
+}
+
+/// The same of what came of the attempt to explain a run; nothing where nothing was violated.
+#[must_use]
+pub fn explained(explained: &Result<Option<Explanation>, TooLong>) -> String {
+    match explained {
+        Ok(Some(told)) => explanation(told),
+        Ok(None) => String::new(),
+        Err(why) => format!("why          not told: {why}\n"),
+    }
 }
 
 /// The steps: `at` is true time in nanoseconds, `entry` the place in the log, from 0.

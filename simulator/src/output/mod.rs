@@ -12,7 +12,7 @@ mod sweep;
 mod text;
 
 pub use drawn::drawn;
-pub use explanation::{explanation, explanation_json};
+pub use explanation::{explained, explanation, explanation_json};
 pub use github::{is_github, workflow_error};
 pub use history::{history_json, history_table};
 pub use json::json_of;

@@ -16,7 +16,7 @@ macro_rules! sites {
 
             /// Its name: the key of its chance.
             #[must_use]
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$site => stringify!($key)),* }
             }
         }

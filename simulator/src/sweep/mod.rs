@@ -220,7 +220,8 @@ impl Sweep {
             }
             let mut guard = lock(&shared);
             let mut last_beat = Stopwatch::start();
-            let wait = std::time::Duration::from_millis(self.hang_ms.map_or(BEAT_MS, |max| max.clamp(1, BEAT_MS)));
+            let wait =
+                std::time::Duration::from_millis(self.hang_ms.map_or(BEAT_MS, |max| max.clamp(1, BEAT_MS)));
             while guard.threads > 0 {
                 guard = ended.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
                 if let Some(max) = self.hang_ms {

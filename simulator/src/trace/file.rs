@@ -15,7 +15,7 @@ use super::Entry;
 pub const FORMAT: &str = "blixard-trace";
 
 /// The version that is written and read. It rises with every change after which an older reader would misread a file.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// What a trace file says of its run before the first line.
 #[derive(Clone, Debug, PartialEq, Eq)]

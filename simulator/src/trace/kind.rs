@@ -363,6 +363,15 @@ kinds! {
         node: Node, "whom it concerns";
         try: Number, "the how-manieth time it asks; 0 when it is done";
     ]
+    /// An agent ordered something of its host's hypervisor. Later deadlines are not among it: `deadline-raised` tells of them.
+    Ordered = "ordered" [
+        what: Word(words::ORDERS), "what";
+        operation: Number, "the operation: `hypervisor` lines tell how it ended";
+        vm: Number, "the VM's id; 0 for a list";
+        epoch: Number, "its assignment; 0 for a list";
+    ]
+    /// Something happened below the node that is rare and legal; the line's host is the one it happened to, or 0.
+    Buggify = "buggify" [what: Word(words::SITES), "the site";]
     /// Told by what was run, when that is another system than Blixard: any word, and numbers that it knows the meaning of.
     Subject = "subject" [
         word: Text, "what";

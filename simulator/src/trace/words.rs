@@ -72,6 +72,9 @@ pub const TOLD: &[&str] =
 /// What hypervisors tell.
 pub const NEWS: &[&str] = &["done", "failed", "exited"];
 
+/// What agents order of their hypervisors, in the order of [`crate::hypervisor::Order`].
+pub const ORDERS: &[&str] = &["prepare", "start", "stop", "kill", "pause", "resume", "purge", "list"];
+
 /// What clients ask.
 pub const OPERATIONS: &[&str] = &[
     "create", "start", "stop", "delete", "update", "get", "list", "events", "status", "cordon", "remove",
@@ -119,6 +122,20 @@ const fn fault_words() -> [&'static str; crate::scenario::FaultKind::ALL.len()] 
     let mut place = 0;
     while place < words.len() {
         words[place] = all[place].word();
+        place += 1;
+    }
+    words
+}
+
+/// Sites of what is rare and legal, in the order of [`crate::scenario::Site::ALL`].
+pub const SITES: &[&str] = &site_words();
+
+const fn site_words() -> [&'static str; crate::scenario::Site::ALL.len()] {
+    let all = crate::scenario::Site::ALL;
+    let mut words = [""; crate::scenario::Site::ALL.len()];
+    let mut place = 0;
+    while place < words.len() {
+        words[place] = all[place].name();
         place += 1;
     }
     words

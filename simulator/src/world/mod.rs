@@ -245,6 +245,7 @@ impl World<'_> {
                 );
             }
             self.dispatch(event);
+            self.tell_sites();
         }
         if !self.failed() {
             self.now.set(end);

@@ -10,6 +10,7 @@ use crate::cuts;
 use crate::disk::Cost;
 use crate::history::{Operation, Outcome, revision_of};
 use crate::hypervisor::Fact;
+use crate::scenario::Site;
 use crate::trace::words::word;
 use crate::trace::{Kind, of_node};
 
@@ -161,6 +162,10 @@ impl World<'_> {
                 let numbers = [at(deadline), deadline.0];
                 self.log(Kind::DeadlineRaised, host, numbers);
             }
+            Fact::Ordered { order, op, run } => {
+                let (vm, epoch) = run.map_or((0, 0), |run| (run.vm.0, run.epoch.0));
+                self.log(Kind::Ordered, host, [order as u64, op.0, vm, epoch]);
+            }
             Fact::Frozen => self.log(Kind::Frozen, host, []),
             Fact::Thawed => self.log(Kind::Thawed, host, []),
             Fact::Rebooted => self.log(Kind::Rebooted, host, []),
@@ -168,6 +173,15 @@ impl World<'_> {
             Fact::Executes { run, artifact } => {
                 self.log(Kind::Executes, host, [run.vm.0, run.epoch.0, artifact]);
             }
+        }
+    }
+
+    /// What was rare and legal in the event that has just happened.
+    pub(super) fn tell_sites(&mut self) {
+        while let Some((site, host)) = self.sites.pop_news() {
+            // Clients are on no host.
+            let host = (site != Site::ClientAsksTheGone).then_some(host);
+            self.log(Kind::Buggify, host, [site as u64]);
         }
     }
 

@@ -15,7 +15,7 @@ use blixard_node::rng::Rng;
 use blixard_node::spec::Resources;
 use blixard_node::time::{Duration, Time};
 
-use super::{Fact, HostClock, HypervisorFaults, Truth};
+use super::{Fact, HostClock, HypervisorFaults, Order, Truth};
 use crate::buggify::Sites;
 use crate::sabotage::Lie;
 use crate::scenario::{Chance, Site, Spread};
@@ -299,6 +299,9 @@ impl SimHypervisor {
         }
         let now = self.clock.true_now();
         let call = Call { process, op };
+        if let Some((order, run)) = Order::of(&request) {
+            self.tell(now, Fact::Ordered { order, op, run });
+        }
         match request {
             HypervisorRequest::Prepare { run, spec, artifact, .. } => {
                 self.prepare(now, call, run, &spec, artifact.as_deref());

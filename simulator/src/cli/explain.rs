@@ -10,20 +10,20 @@ use clap::Args;
 
 use super::files;
 use super::listen::lines;
-use super::overrides::Overrides;
+use super::overrides::{Overrides, seed};
 use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// A trace file, as --trace writes it; without one, --seed and --scenario are run.
-    #[arg(conflicts_with_all = ["seed", "scenario"], required_unless_present = "seed")]
+    #[arg(conflicts_with_all = ["seed", "scenario"])]
     trace: Option<PathBuf>,
     /// Write a picture of the run in the trace file to this file; docs/report.md describes it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "scenario"])]
     report: Option<PathBuf>,
     /// The seed to run.
-    #[arg(long, requires = "scenario")]
+    #[arg(long, requires = "scenario", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// A scenario file, the name of one in scenarios/, or "swarm" for one drawn from the seed.
     #[arg(long, requires = "seed")]

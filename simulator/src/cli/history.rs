@@ -37,7 +37,9 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<u8, String> {
     let logbook = Logbook::at(path);
     let of_build = |name: &str| args.build.as_deref().is_none_or(|prefix| name.starts_with(prefix));
     let mut entries = Vec::new();
-    for (number, record) in logbook.records().map_err(|error| error.to_string())? {
+    for (number, record) in
+        logbook.records().map_err(|error| format!("{error}; give the file of a history to --history"))?
+    {
         if of_build(&record.build.name) {
             let failed = match record.swept.failures {
                 0 => Vec::new(),

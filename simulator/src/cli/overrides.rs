@@ -6,6 +6,13 @@ use blixard_sim::scenario::{self, Part, Scenario, Storage};
 use blixard_sim::swarm;
 use clap::{Args, ValueEnum};
 
+use super::files;
+
+/// A seed on the command line.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is no seed: write a whole number below 2^64"))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Overrides {
     /// Another disk than the scenario's.
@@ -72,9 +79,7 @@ impl Overrides {
     }
 
     pub(crate) fn load(&self, path: &Path) -> Result<Scenario, String> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-        let mut scenario = Scenario::parse(&name, &text).map_err(|problem| problem.to_string())?;
+        let mut scenario = files::scenario(path, "give a scenario file")?;
         self.apply(&mut scenario)?;
         Ok(scenario)
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use blixard_sim::explain;
 use blixard_sim::output::{self, Stopwatch};
-use blixard_sim::scenario::Scenario;
 use blixard_sim::trace::file::Header;
 use clap::Args;
 
+use super::files;
 use super::listen::ListenArgs;
 use super::print;
 use super::subject::SubjectArgs;
@@ -25,8 +25,7 @@ pub(crate) struct ReplayArgs {
 /// Runs it with the seed that stands in it, and says whether what it expects is what came of it. The exit code is that of the run.
 pub(crate) fn replay(args: &ReplayArgs) -> Result<u8, String> {
     let name = args.file.display().to_string();
-    let text = std::fs::read_to_string(&args.file).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let scenario = Scenario::parse(&name, &text).map_err(|problem| problem.to_string())?;
+    let scenario = files::scenario(&args.file, "give a file that shrink has written")?;
     let Some(seed) = scenario.seed else {
         return Err(format!(
             "{name} has no `seed`: replay runs what shrink has written; give any other scenario to --scenario, with a --seed"

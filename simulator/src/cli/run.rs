@@ -10,14 +10,14 @@ use clap::Args;
 
 use super::files;
 use super::listen::ListenArgs;
-use super::overrides::Overrides;
+use super::overrides::{Overrides, seed};
 use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The seed: everything that happens follows from it.
-    #[arg(long, required = true)]
+    #[arg(long, required = true, value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// A scenario file, the name of one in scenarios/, or "swarm" for one drawn from the seed.
     #[arg(long, required = true)]

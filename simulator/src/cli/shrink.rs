@@ -10,14 +10,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::files;
-use super::overrides::Overrides;
+use super::overrides::{Overrides, seed};
 use super::print;
 use super::subject::SubjectArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShrinkArgs {
     /// The seed that fails.
-    #[arg(long)]
+    #[arg(long, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// Its scenario: a file, the name of one in scenarios/, or "swarm".
     #[arg(long)]
@@ -34,8 +34,8 @@ pub(crate) struct ShrinkArgs {
     #[arg(long, value_name = "SPAN", default_value = "2m")]
     time: String,
     /// Threads; all cores by default.
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    jobs: Option<u16>,
 }
 
 /// Shrinks, shows what came of it, and writes it. The exit code is that of the violation.
@@ -43,7 +43,7 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> Result<u8, String> {
     let time = scenario::duration(&args.time).map_err(|why| format!("--time: {why}"))?;
     let (_, scenario, _) = args.overrides.named(&args.scenario, args.seed)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let options = Options { jobs: args.jobs.unwrap_or(cores), time_max_ms: Some(time.as_millis()) };
+    let options = Options { jobs: args.jobs.map_or(cores, usize::from), time_max_ms: Some(time.as_millis()) };
     let out =
         args.out.clone().unwrap_or_else(|| format!("repro-{}-{}.toml", scenario.name, args.seed).into());
     let keep = |shrunk: &Shrunk| {

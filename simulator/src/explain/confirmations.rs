@@ -1,10 +1,12 @@
 //! A host that is taken to be rid of a VM which lives there: what the agent ordered, what it was told, and what it had forgotten.
 
+use std::ops::Range;
+
 use super::Narrator;
 use super::account::{Account, Weight};
 use super::faults;
 use super::panics::opening;
-use super::runs::{Run, concerned, say_assignment, say_giving_up, say_start};
+use super::runs::{Run, assignment, concerned, say_assignment, say_giving_up, say_start};
 use super::story::{Story, num};
 use super::wording::span;
 use crate::trace::file::Accusation;
@@ -26,8 +28,9 @@ impl Narrator for Confirmations {
         say_assignment(story, account, &run);
         say_start(story, account, &run);
         say_wishes(story, account, &run, end);
-        say_orders(story, account, &run, end);
-        say_rebirths(story, account, &run, end);
+        let since = assignment(story, &run).unwrap_or(run.started);
+        say_orders(story, account, &run, since..end);
+        say_rebirths(story, account, run.host, since..end);
         let Some(index) = accused.subjects.index else { return };
         let decided = |entry: &Entry| entry.kind == Kind::Decided && num(entry, "index") == index;
         let Some(place) = story.last(0..end, decided) else { return };
@@ -57,8 +60,9 @@ fn say_wishes(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
 }
 
 /// What the agent ordered, and what it was told.
-fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
-    let ordered = story.all(run.started..end, |entry| {
+fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, range: Range<usize>) {
+    let end = range.end;
+    let ordered = story.all(range.clone(), |entry| {
         entry.host == run.host
             && entry.kind == Kind::Ordered
             && (entry.is("what", "list") || num(entry, "vm") == run.vm)
@@ -79,6 +83,9 @@ fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
             }
             None => ", and has no answer".into(),
         };
+        if entry.is("what", "prepare") {
+            continue;
+        }
         if entry.is("what", "list") {
             account.link(place, format!("n{node} asks its hypervisor what runs{answer}"));
         } else {
@@ -87,7 +94,7 @@ fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
                 .core(place, format!("n{node} orders its hypervisor to {what} {}{answer}", story.vm(run.vm)));
         }
     }
-    let told = story.all(run.started..end, |entry| {
+    let told = story.all(range, |entry| {
         entry.host == run.host && entry.is("what", "exited") && num(entry, "vm") == run.vm
     });
     for place in told {
@@ -99,9 +106,10 @@ fn say_orders(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
     }
 }
 
-/// Processes that died since the VM came alive, and what they had forgotten when they came back.
-fn say_rebirths(story: &Story<'_>, account: &mut Account, run: &Run, end: usize) {
-    for rebirth in story.rebirths(run.host, run.started..end) {
+/// Processes that died meanwhile, and what they had forgotten when they came back.
+fn say_rebirths(story: &Story<'_>, account: &mut Account, host: u16, range: Range<usize>) {
+    let end = range.end;
+    for rebirth in story.rebirths(host, range) {
         account.say(Weight::Link, rebirth.ended, faults::ending(story, rebirth.ended));
         if rebirth.found < end {
             account.say(Weight::Link, rebirth.found, opening(story, rebirth.found));

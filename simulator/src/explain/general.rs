@@ -5,7 +5,7 @@ use super::account::{Account, Weight};
 use super::faults::{self, Strike};
 use super::panics::{opening, role_words};
 use super::story::{Story, num};
-use super::{STEPS_MAX, graph};
+use super::{STEPS_MAX, graph, reads};
 use crate::trace::file::Accusation;
 use crate::trace::{Entry, Kind};
 
@@ -24,6 +24,26 @@ pub(super) fn tell(story: &Story<'_>, accused: &Accusation, account: &mut Accoun
     }
 }
 
+/// How an operation ended, and who answered.
+fn end_words(story: &Story<'_>, ended: usize) -> String {
+    let entry = &story.entries[ended];
+    let (client, operation) = (num(entry, "client"), num(entry, "operation"));
+    let of = |entry: &Entry| entry.kind == Kind::Asked && num(entry, "operation") == operation;
+    let by = story
+        .last(0..ended, of)
+        .map_or_else(String::new, |asked| format!(" by n{}", num(&story.entries[asked], "to")));
+    match (entry.text("answer").as_deref(), entry.text("outcome").as_deref()) {
+        (_, Some("unknown")) => {
+            format!("client {client} has no answer to it; whether it took effect is open")
+        }
+        // Only the subject knows what its answers say.
+        (Some("none"), outcome) => {
+            format!("client {client} is answered{by}: {}", outcome.unwrap_or_default())
+        }
+        (answer, _) => format!("client {client} is told{by} \"{}\"", answer.unwrap_or_default()),
+    }
+}
+
 /// The lines that the violation is about: the newest of each node that it names, and of each operation; the very last when it names
 /// nothing.
 fn beginnings(story: &Story<'_>, accused: &Accusation, end: usize) -> Vec<usize> {
@@ -32,7 +52,7 @@ fn beginnings(story: &Story<'_>, accused: &Accusation, end: usize) -> Vec<usize>
     let mut from: Vec<usize> =
         hosts.filter_map(|host| story.last(0..end, |entry| entry.host == host)).collect();
     let about = |entry: &Entry| match entry.kind {
-        Kind::OperationEnded => subjects.operations.contains(&num(entry, "operation")),
+        Kind::OperationBegan | Kind::OperationEnded => subjects.operations.contains(&num(entry, "operation")),
         Kind::Decided => subjects.index == Some(num(entry, "index")),
         Kind::RunStarted | Kind::RunEnded => subjects.vm == Some(num(entry, "vm")),
         _ => false,
@@ -67,8 +87,10 @@ fn words(story: &Story<'_>, accused: &Accusation, place: usize) -> Option<(Weigh
             (Weight::Core, format!("entry {index} is carried out ({what}), first by n{node}"))
         }
         Kind::OperationEnded if subjects.operations.contains(&num(entry, "operation")) => {
-            let (client, answer) = (num(entry, "client"), entry.text("answer").unwrap_or_default());
-            (Weight::Core, format!("client {client} is told \"{answer}\""))
+            (Weight::Core, end_words(story, place))
+        }
+        Kind::OperationBegan if subjects.operations.contains(&num(entry, "operation")) => {
+            (Weight::Core, reads::question(story, place))
         }
         Kind::Told if entry.is("what", "host-lost") => {
             (Weight::Link, format!("n{node} gives n{} up", num(entry, "detail")))

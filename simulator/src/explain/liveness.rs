@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Narrator;
 use super::account::Account;
 use super::panics::{opening, role_words};
+use super::placements::is_about_host;
 use super::story::{Story, num};
 use super::{faults, volumes};
 use crate::trace::file::Accusation;
@@ -62,12 +63,7 @@ fn mentioned(message: &str) -> (BTreeSet<u64>, BTreeSet<String>) {
 /// How a member stands with the cluster: what was decided about it, and whether it is heard and answered.
 fn say_member(story: &Story<'_>, account: &mut Account, node: u64, end: usize) {
     let Some(host) = story.host_of(node) else { return };
-    let decided = story.last(0..end, |entry| {
-        entry.kind == Kind::Decided
-            && num(entry, "node") == node
-            && num(entry, "vm") == 0
-            && !entry.is("what", "report")
-    });
+    let decided = story.last(0..end, |entry| is_about_host(entry, node));
     if let Some(place) = decided {
         let entry = &story.entries[place];
         let (index, what) = (num(entry, "index"), entry.text("what").unwrap_or_default());
@@ -80,8 +76,7 @@ fn say_member(story: &Story<'_>, account: &mut Account, node: u64, end: usize) {
     }
     let told = story.last(0..end, |entry| here(entry) && entry.kind == Kind::Told);
     if let Some(told) = told {
-        let what = story.entries[told].text("what").unwrap_or_default();
-        account.link(told, format!("n{node} tells: {what}"));
+        account.link(told, told_words(story, told));
     }
     let since = opened.unwrap_or(0);
     let spoke = story.last(since..end, |entry| {
@@ -106,6 +101,17 @@ fn say_member(story: &Story<'_>, account: &mut Account, node: u64, end: usize) {
         let entry = &story.entries[place];
         let (what, from) = (entry.text("what").unwrap_or_default(), num(entry, "from"));
         account.core(place, format!("the last answer to that reaches n{node} from n{from}: {what}"));
+    }
+}
+
+/// What a node told, in words.
+fn told_words(story: &Story<'_>, told: usize) -> String {
+    let (entry, node) = (&story.entries[told], story.node_at(told));
+    match entry.text("what").as_deref() {
+        Some("host-lost") => format!("n{node} gives n{} up", num(entry, "detail")),
+        Some("joined") => format!("n{node} is taken in"),
+        Some("lease-expired") => format!("the lease of n{node} runs out"),
+        what => format!("n{node} tells: {}", what.unwrap_or_default()),
     }
 }
 

@@ -50,8 +50,8 @@ fn asked(story: &Story<'_>, id: u64) -> Option<Operation> {
 }
 
 /// What the client asks, in words.
-fn question(story: &Story<'_>, operation: &Operation) -> String {
-    let entry = &story.entries[operation.began];
+pub(super) fn question(story: &Story<'_>, began: usize) -> String {
+    let entry = &story.entries[began];
     let (client, what) = (num(entry, "client"), entry.text("what").unwrap_or_default());
     match (entry.text("name").filter(|name| !name.is_empty()), num(entry, "generation")) {
         (None, _) => format!("client {client} asks for {what}"),
@@ -67,7 +67,7 @@ fn say_operation(story: &Story<'_>, account: &mut Account, operation: &Operation
         0 => String::new(),
         floor => format!("; by then some client has been told of entry {floor}"),
     };
-    account.core(operation.began, format!("{}{known}", question(story, operation)));
+    account.core(operation.began, format!("{}{known}", question(story, operation.began)));
     if let Some(ended) = operation.ended {
         let client = num(&story.entries[ended], "client");
         account.core(ended, format!("client {client} is told {}", answer(story, ended)));
@@ -198,7 +198,7 @@ fn say_overtaken(story: &Story<'_>, account: &mut Account, operation: &Operation
     let overtaken: Vec<_> = before.iter().filter(beyond).collect();
     let told = if overtaken.is_empty() { before.iter().take(2).collect() } else { overtaken };
     for (ended, before) in told.into_iter().take(3) {
-        let what = question(story, before);
+        let what = question(story, before.began);
         account.core(*ended, format!("{what}, and is told {}", answer(story, *ended)));
     }
 }

@@ -3,7 +3,7 @@
 use super::account::{Account, Weight};
 use super::story::{Story, num};
 use super::wording::{span, time};
-use super::{Narrator, faults};
+use super::{Narrator, faults, placements};
 use crate::trace::file::Accusation;
 use crate::trace::{Entry, Kind};
 
@@ -19,6 +19,12 @@ impl Narrator for Runs {
         let end = story.end_of(accused.at);
         let hosts: Vec<u16> = accused.subjects.nodes.iter().filter_map(|node| story.host_of(*node)).collect();
         let runs = concerned(story, &hosts, accused.subjects.vm, end);
+        if let ("capacity", &[node], Some(index)) =
+            (&*accused.property, &*accused.subjects.nodes, accused.subjects.index)
+        {
+            // More is decided than the host has, whether it runs or not.
+            return placements::say_crowd(story, account, node, index, end);
+        }
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return };
         for run in &runs {
             say_assignment(story, account, run);
@@ -78,17 +84,20 @@ fn run_of(story: &Story<'_>, started: usize, end: usize) -> Run {
     Run { host, vm, epoch, started, ended }
 }
 
-fn assigns(entry: &Entry, vm: u64) -> bool {
+pub(super) fn assigns(entry: &Entry, vm: u64) -> bool {
     entry.kind == Kind::Decided
         && num(entry, "vm") == vm
         && num(entry, "node") > 0
         && (entry.is("what", "assign") || entry.is("what", "start"))
 }
 
+/// The entry that a run's assignment comes from.
+pub(super) fn assignment(story: &Story<'_>, run: &Run) -> Option<usize> {
+    story.last(0..run.started, |entry| assigns(entry, run.vm) && num(entry, "epoch") == run.epoch)
+}
+
 pub(super) fn say_assignment(story: &Story<'_>, account: &mut Account, run: &Run) {
-    let assigned =
-        story.last(0..run.started, |entry| assigns(entry, run.vm) && num(entry, "epoch") == run.epoch);
-    let Some(place) = assigned else { return };
+    let Some(place) = assignment(story, run) else { return };
     let entry = &story.entries[place];
     account.core(
         place,

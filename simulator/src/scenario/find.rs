@@ -16,6 +16,11 @@ pub fn find(name: &str) -> Result<PathBuf, String> {
     if let Some(found) = candidates.iter().find(|path| path.is_file()) {
         return Ok(found.clone());
     }
+    if Path::new(name).is_dir() {
+        return Err(format!(
+            "{name} is a folder: give one scenario file, or run all of the folder with the command sweep"
+        ));
+    }
     let known: Vec<String> = listed(Path::new("scenarios"))
         .unwrap_or_default()
         .iter()

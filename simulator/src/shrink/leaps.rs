@@ -1,6 +1,7 @@
 //! Edits that leave only a few strikes or operations at once. What is taken out one by one reaches them as well, but by a way on which
 //! every step has to fail, and in a race few do.
 
+use blixard_node::rng::Rng;
 use blixard_node::time::Time;
 
 use super::Goal;
@@ -76,7 +77,7 @@ pub(super) fn faults_alike(scenario: &Scenario, _: Goal, _: Time, number: usize)
     Some(changed(scenario, |scenario| scenario.faults.retain(keeps)))
 }
 
-/// A few strikes that stand one behind the other: as they are, or each waiting for a moment at which it hurts.
+/// A few strikes that stand one behind the other: as they are, or the last of them waiting for a moment at which it hurts.
 pub(super) fn faults_few(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
     let all = &scenario.faults;
     let (number, window) = (number / WINDOWS, number % WINDOWS);
@@ -87,17 +88,49 @@ pub(super) fn faults_few(scenario: &Scenario, _: Goal, _: Time, number: usize) -
     }
     let aim = (number % aims).checked_sub(1).map(|place| Aim::ALL[place]);
     let Some(from) = (all.len() - width).checked_sub(window) else { return Some(None) };
-    let few = &all[from..from + width];
-    if aim.is_some() && few.iter().any(|fault| !fault.takes("among")) {
-        return Some(None);
+    let mut few = all[from..from + width].to_vec();
+    if let (Some(_), Some(last)) = (aim, few.last_mut()) {
+        if !last.takes("among") {
+            return Some(None);
+        }
+        *last = Fault { aim, node: None, among: Among::Any, within: Spread::millis(0, 50), ..last.clone() };
     }
-    let aimed = |fault: &Fault| Fault {
-        aim,
-        node: None,
-        among: Among::Any,
-        within: Spread::millis(0, 200),
-        ..fault.clone()
-    };
-    let each = few.iter().map(|fault| if aim.is_some() { aimed(fault) } else { fault.clone() });
-    Some(changed(scenario, |scenario| scenario.faults = each.collect()))
+    Some(changed(scenario, |scenario| scenario.faults = few))
+}
+
+/// How often a list is thinned out, each time in another way.
+const THINNED: usize = 8;
+
+/// Half of the operations, from all over the run, or three quarters.
+pub(super) fn operations_thinned(
+    scenario: &Scenario,
+    _: Goal,
+    _: Time,
+    number: usize,
+) -> Option<Option<Scenario>> {
+    let keeps = thinned(number, scenario.operations.len())?;
+    Some(changed(scenario, |scenario| retain_by_place(&mut scenario.operations, keeps)))
+}
+
+/// The same of strikes.
+pub(super) fn faults_thinned(
+    scenario: &Scenario,
+    _: Goal,
+    _: Time,
+    number: usize,
+) -> Option<Option<Scenario>> {
+    let keeps = thinned(number, scenario.faults.len())?;
+    Some(changed(scenario, |scenario| retain_by_place(&mut scenario.faults, keeps)))
+}
+
+/// Which places of a list are kept the `number`th time that it is thinned out; none when that was often enough, or little is left.
+fn thinned(number: usize, len: usize) -> Option<impl Fn(usize) -> bool> {
+    let of_four = if number < THINNED { 2 } else { 3 };
+    let keeps = move |place: usize| Rng::new(number as u64, place as u64).below(4) < of_four;
+    (number < 2 * THINNED && len > FAULTS_FEW).then_some(keeps)
+}
+
+fn retain_by_place<T>(list: &mut Vec<T>, keeps: impl Fn(usize) -> bool) {
+    let mut places = 0..;
+    list.retain(|_| places.next().is_some_and(&keeps));
 }

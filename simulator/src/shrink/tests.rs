@@ -72,6 +72,28 @@ fn what_matters_is_left_and_nothing_else() {
     assert!(small.runs < 3_000, "{} runs", small.runs);
 }
 
+/// Fails with all operations or at most three, and with nearly all strikes or two: no step that takes out one leads from the one to the other.
+struct Abrupt;
+
+impl Subject for Abrupt {
+    fn run(&self, scenario: &Scenario, seed: u64, _: Option<&mut dyn Sink>) -> Report {
+        let (operations, faults) = (scenario.operations.len(), &scenario.faults);
+        let few = (1..=3).contains(&operations);
+        let fails = (operations == 200 && faults.len() > 30)
+            || (few && faults.len() > 30)
+            || (few && faults.len() == 2);
+        Report::made_up(scenario, seed, fails.then_some("fragility"), Time(25_000_000_000))
+    }
+}
+
+#[test]
+fn leaps_reach_what_no_single_step_does() {
+    let options = Options { jobs: 2, time_max_ms: None };
+    let small = shrink(&Abrupt, &large(), 5, options, &mut |_| {}).expect("it fails");
+    assert_eq!((small.size.operations, small.size.faults), (1, 2), "{}", small.case.scenario.to_toml());
+    assert!(!small.cut_short);
+}
+
 #[test]
 fn more_threads_find_the_same() {
     let (one, four) = (shrunk(1), shrunk(4));

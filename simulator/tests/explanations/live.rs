@@ -12,7 +12,7 @@ fn explained(name: &str, sabotage: Sabotage, properties: &[&str], words: &[&str]
     let explanation = explain::explain(&recording).expect("a violation");
     let shown = output::explanation(&explanation);
     let steps = &explanation.steps;
-    assert!((3..=STEPS_MAX).contains(&steps.len()), "{} steps:\n{shown}", steps.len());
+    assert!((2..=STEPS_MAX).contains(&steps.len()), "{} steps:\n{shown}", steps.len());
     assert!(steps.is_sorted_by_key(|step| step.entry), "{shown}");
     assert!(steps.iter().all(|step| step.at <= explanation.at), "{shown}");
     let told = steps.iter().map(|step| &*step.text).collect::<Vec<_>>().join("\n");
@@ -52,9 +52,49 @@ fn a_hypervisor_that_ignores_deadlines() {
     explained("leases", broken, &["leases", "single-run"], &words);
 }
 
+#[test]
+fn a_hypervisor_that_calls_a_vm_stopped_too_early() {
+    let broken = sabotage("stop-told-early");
+    let words = [
+        "assigns",
+        "comes alive",
+        "orders its hypervisor to stop",
+        "and is told after",
+        "that it is done",
+        "'s report: ",
+        "has stopped there; it lives on",
+    ];
+    explained("calm", broken, &["confirmation"], &words);
+}
+
 #[cfg(feature = "planted")]
 mod planted {
     use super::*;
+
+    #[test]
+    fn a_stop_that_is_not_awaited() {
+        let words = ["comes alive", "orders its hypervisor to stop", "and has no answer", "it lives on"];
+        explained("calm", sabotage("stop-not-awaited"), &["confirmation"], &words);
+    }
+
+    #[test]
+    fn an_orphan_ignored() {
+        let words =
+            ["comes alive", "is killed", "opens its disk", "asks its hypervisor what runs", "it lives on"];
+        explained("hypervisor", sabotage("orphan-ignored"), &["confirmation"], &words);
+    }
+
+    #[test]
+    fn a_lost_host_used() {
+        let words = ["lose-host", "assigns", "under e"];
+        explained("leases", sabotage("lost-host-used"), &["placement"], &words);
+    }
+
+    #[test]
+    fn a_cordon_ignored() {
+        let words = ["cordon n", "assigns", "under e"];
+        explained("churn", sabotage("cordon-ignored"), &["placement"], &words);
+    }
 
     #[test]
     fn the_vote_not_persisted() {

@@ -38,6 +38,40 @@ fn flags_that_make_no_sense_are_named_with_the_way_out() {
 }
 
 #[test]
+fn files_that_are_not_what_is_due_are_named_with_the_way_out() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("folder")).unwrap();
+    std::fs::write(place.path("noise.bin"), [0xff, 0xfe, 0x00]).unwrap();
+    assert_eq!(place.run("--seed 1 --scenario short.toml --trace run.trace").code, Some(0));
+    let trace = crate::read(&place.path("run.trace"));
+    std::fs::write(place.path("old.trace"), trace.replacen("\"version\":2", "\"version\":1", 1)).unwrap();
+    std::fs::write(place.path("cut.trace"), &trace[..trace.len() / 2]).unwrap();
+    for (arguments, why) in [
+        ("--seed -1 --scenario short.toml", "\"-1\" is no seed: write a whole number below 2^64"),
+        ("--seed 1 --scenario folder", "folder is a folder: give one scenario file"),
+        ("--seed 1 --scenario noise.bin", "cannot read noise.bin: "),
+        ("--seed 1 --scenario run.trace", "run.trace is a trace, no scenario: `explain run.trace` reads it"),
+        ("replay nowhere.toml", "give a file that shrink has written"),
+        ("replay run.trace", "run.trace is a trace, no scenario"),
+        ("replay short.toml", "short.toml has no `seed`"),
+        ("explain", "give a trace file, or --seed and --scenario"),
+        ("explain nowhere.trace", "give a file that --trace has written"),
+        ("explain folder", "give a file that --trace has written"),
+        ("explain short.toml", "give a file that --trace has written"),
+        ("explain old.trace", "it has version 1 of blixard-trace, this program reads 2; write it anew"),
+        ("explain cut.trace", "write it anew with --trace"),
+        ("diff run.trace nowhere.trace", "nowhere.trace: cannot be read: "),
+        ("shrink --seed 1 --scenario short.toml --jobs 0", "0 is not in 1..=4096"),
+        ("history --history short.toml", "give the file of a history to --history"),
+    ] {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments}: {}", ran.err);
+        assert!(ran.err.contains(why), "{arguments}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments}");
+    }
+}
+
+#[test]
 fn a_sweep_without_a_place_for_its_history_says_so_and_goes_on() {
     let place = Place::new();
     let mut command = place.command("sweep --scenario short.toml --seeds 0..1");

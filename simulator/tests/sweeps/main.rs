@@ -7,6 +7,7 @@ mod hanging;
 mod history;
 mod interrupted;
 mod shown;
+mod unread;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

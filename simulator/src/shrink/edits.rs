@@ -42,9 +42,9 @@ pub(super) const PASSES: [Pass; 16] = [
     Pass::Edits { seeds: (4, 8), edit: leaps::operations_thinned },
     Pass::Edits { seeds: (4, 8), edit: leaps::faults_thinned },
     Pass::Edits { seeds: (4, 8), edit: leaps::operations_few },
-    Pass::Edits { seeds: (2, 8), edit: leaps::faults_few },
     Pass::Edits { seeds: (1, 16), edit: keys },
     Pass::Edits { seeds: (1, 16), edit: blows },
+    Pass::Edits { seeds: (1, 8), edit: leaps::faults_few },
     Pass::Edits { seeds: (1, 16), edit: rounded },
 ];
 

@@ -14,6 +14,8 @@ const OPERATIONS_FEW: usize = 5;
 const FAULTS_FEW: usize = 3;
 /// How many windows of each width are tried, from the end: what led to the violation is seldom long ago.
 const WINDOWS: usize = 12;
+/// The same of strikes, each of which is also tried with every moment.
+const WINDOWS_OF_FAULTS: usize = 4;
 
 /// The operations of one VM alone, or of one client; no operation of one kind.
 pub(super) fn operations_alike(
@@ -80,7 +82,7 @@ pub(super) fn faults_alike(scenario: &Scenario, _: Goal, _: Time, number: usize)
 /// A few strikes that stand one behind the other: as they are, or the last of them waiting for a moment at which it hurts.
 pub(super) fn faults_few(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
     let all = &scenario.faults;
-    let (number, window) = (number / WINDOWS, number % WINDOWS);
+    let (number, window) = (number / WINDOWS_OF_FAULTS, number % WINDOWS_OF_FAULTS);
     let aims = 1 + Aim::ALL.len();
     let width = 1 + number / aims;
     if all.len() <= FAULTS_FEW || width > FAULTS_FEW {

@@ -6,6 +6,38 @@ use blixard_node::rng::Rng;
 
 use crate::scenario::{Fault, FaultKind};
 
+/// What a cut goes by where it does not go by chance.
+#[derive(Debug, Default)]
+pub(crate) struct Roles {
+    pub(crate) leader: Option<usize>,
+    pub(crate) voters: Vec<usize>,
+    /// They hold a replica and do not vote yet.
+    pub(crate) learners: Vec<usize>,
+}
+
+impl Roles {
+    /// Brings the leader's side of a split to the front; how many are on it. Of the others that hold no replica, two in three stay with it.
+    fn split(&self, hosts: &mut [usize], whom: &mut Rng) -> Option<usize> {
+        let leader = self.leader.filter(|leader| hosts.contains(leader))?;
+        let voting = hosts.iter().filter(|host| self.voters.contains(host)).count();
+        let mut seats = voting.saturating_sub(1) / 2;
+        let mut stays = |host: usize| {
+            if host == leader || self.learners.contains(&host) {
+                host == leader || voting > 1
+            } else if self.voters.contains(&host) {
+                let stays = seats > 1;
+                seats -= usize::from(stays);
+                stays
+            } else {
+                whom.ratio(2, 3)
+            }
+        };
+        let with: Vec<usize> = hosts.iter().copied().filter(|host| stays(*host)).collect();
+        hosts.sort_by_key(|host| !with.contains(host));
+        (with.len() < hosts.len()).then_some(with.len())
+    }
+}
+
 /// Hosts in the order of a cut.
 #[derive(Debug)]
 pub(crate) struct Cut {
@@ -20,7 +52,7 @@ impl Cut {
     pub(crate) fn draw(
         fault: &mut Fault,
         mut hosts: Vec<usize>,
-        leader: Option<usize>,
+        roles: &Roles,
         whom: &mut Rng,
     ) -> Option<Self> {
         let kind = fault.kind;
@@ -38,9 +70,12 @@ impl Cut {
         whom.shuffle(&mut hosts);
         let mut first = 1 + whom.below(hosts.len() as u64 - 1) as usize;
         if kind == FaultKind::IsolateLeader {
-            let leader = leader?;
+            let leader = roles.leader?;
             hosts.sort_by_key(|host| *host != leader);
             first = 1;
+        }
+        if kind == FaultKind::Split {
+            first = roles.split(&mut hosts, whom)?;
         }
         if kind == FaultKind::Ring {
             first = hosts.len();
@@ -56,7 +91,7 @@ impl Cut {
         let mut ways = Vec::new();
         let mut both = |a: usize, b: usize| ways.extend([(a, b), (b, a)]);
         match self.kind {
-            FaultKind::Partition | FaultKind::IsolateLeader => {
+            FaultKind::Partition | FaultKind::IsolateLeader | FaultKind::Split => {
                 left.iter().for_each(|a| right.iter().for_each(|b| both(*a, *b)));
             }
             FaultKind::OneWay => {
@@ -82,6 +117,27 @@ impl Cut {
         }
         Some((struck, ways))
     }
+}
+
+/// Draws whose messages a lag holds up unless `fault` says so, and notes it there: those of `host` to all others, or those of all others
+/// to it. Whom it strikes, as a bit mask, and the ways that are slow; none when there are none.
+pub(crate) fn lagging(
+    fault: &mut Fault,
+    host: usize,
+    hosts: &[usize],
+    whom: &mut Rng,
+) -> Option<(u64, Vec<(usize, usize)>)> {
+    let says = whom.ratio(1, 2);
+    if fault.hosts.is_empty() {
+        let late = hosts.iter().filter(|other| (**other == host) == says);
+        fault.hosts = late.map(|host| *host as u64 + 1).collect();
+    }
+    let (late, others): (Vec<usize>, Vec<usize>) =
+        hosts.iter().partition(|host| fault.hosts.contains(&(**host as u64 + 1)));
+    let ways: Vec<(usize, usize)> =
+        late.iter().flat_map(|from| others.iter().map(move |to| (*from, *to))).collect();
+    let struck = late.iter().fold(0, |mask, host| mask | 1 << host);
+    (!ways.is_empty()).then_some((struck, ways))
 }
 
 /// Which hosts each host does not reach any more, as bit masks, in the order of the hosts.

@@ -91,6 +91,8 @@ pub struct Links {
     cuts: Vec<u8>,
     /// How much slower each host's links are at present.
     slow: Vec<Duration>,
+    /// How late what is sent on each link comes at present, by `from × hosts + to`.
+    late: Vec<Duration>,
 }
 
 impl Links {
@@ -105,6 +107,7 @@ impl Links {
             client_rngs: (links..links + hosts).map(|way| rng(way as u64)).collect(),
             cuts: vec![0; links],
             slow: vec![Duration::ZERO; hosts],
+            late: vec![Duration::ZERO; links],
         }
     }
 
@@ -113,6 +116,9 @@ impl Links {
         let link = from * self.hosts + to;
         if self.cuts[link] > 0 {
             return Fate::Cut;
+        }
+        if self.late[link] > Duration::ZERO {
+            return Fate::Arrives(self.config.latency.min + self.late[link]);
         }
         if self.config.loss.draw(&mut self.rngs[link]) {
             return Fate::Lost;
@@ -157,6 +163,18 @@ impl Links {
     /// Makes a host's links slower.
     pub fn set_slow(&mut self, host: usize, by: Duration) {
         self.slow[host] = by;
+    }
+
+    /// Makes what is sent on a link arrive late by one span: in order, and unlost.
+    pub fn delay_by(&mut self, from: usize, to: usize, by: Duration) {
+        let late = &mut self.late[from * self.hosts + to];
+        *late = *late + by;
+    }
+
+    /// Takes one such delay back.
+    pub fn hasten_by(&mut self, from: usize, to: usize, by: Duration) {
+        let late = &mut self.late[from * self.hosts + to];
+        *late = Duration(late.0.saturating_sub(by.0));
     }
 
     /// No loss, duplication or reordering any more.

@@ -106,6 +106,7 @@ fn give_a_theme(drawn: &mut Scenario, written: &Scenario, seed: u64) {
     }
     drawn.process.take_over(&themed.process, of(Part::Process));
     drawn.hypervisor.take_over(&themed.hypervisor, of(Part::Hypervisor));
+    drawn.buggify.take_over(&themed.buggify, of(Part::Buggify));
     if swarm.draws(Part::Faults) && written.faults.is_empty() {
         let spares = drawn.cluster.spares;
         drawn.faults = themed.faults;

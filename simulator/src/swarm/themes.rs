@@ -7,13 +7,18 @@ mod hosts;
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
-use crate::scenario::{Among, Chance, Fault, FaultKind, Network, Scenario, Spread, When};
+use crate::scenario::{
+    Among, Buggify, Cluster, Disk, Fault, FaultKind, Hypervisor, Network, Process, Scenario, Spread, When,
+    Workload,
+};
 
 type Theme = fn(&mut Scenario, &mut Rng);
 
 /// All of them. One that stands twice is drawn twice as often.
-const THEMES: [Theme; 18] = [
+const THEMES: [Theme; 20] = [
     consensus::elections,
+    consensus::elections,
+    consensus::votes,
     consensus::uncounted,
     consensus::members,
     consensus::exchanges,
@@ -57,12 +62,21 @@ fn strike(
     &mut scenario.faults[last]
 }
 
-/// Mostly without the faults that were drawn, and long enough for something rare.
+/// Mostly without what else was drawn to go wrong, and long enough for something rare.
 fn alone(scenario: &mut Scenario, rng: &mut Rng) {
-    if rng.ratio(7, 8) {
-        scenario.faults.clear();
-    }
     scenario.run.duration = scenario.run.duration.max(Duration::from_secs(60));
+    if rng.ratio(1, 8) {
+        return;
+    }
+    let Cluster { voters, workers, spares, snapshot_every, keep_entries, chunk_bytes, .. } = scenario.cluster;
+    scenario.cluster =
+        Cluster { voters, workers, spares, snapshot_every, keep_entries, chunk_bytes, ..Cluster::default() };
+    scenario.workload = Workload::default();
+    scenario.disk = Disk { latency: scenario.disk.latency, ..Disk::default() };
+    scenario.process = Process::default();
+    scenario.hypervisor = Hypervisor::default();
+    scenario.buggify = Buggify::default();
+    scenario.faults.clear();
 }
 
 /// Elections after `ticks` to twice as many ticks of `tick_ms`.
@@ -72,23 +86,11 @@ fn elects(scenario: &mut Scenario, tick_ms: u64, ticks: u64) {
     (cluster.heartbeat_ticks, cluster.election_ticks) = (ticks.div_ceil(5), ticks);
 }
 
-/// VMs that are prepared, started and killed at once.
+/// VMs that are prepared, started and stopped at once.
 fn quick(scenario: &mut Scenario) {
     let hypervisor = &mut scenario.hypervisor;
     (hypervisor.prepare, hypervisor.start) = (Spread::millis(1, 20), Spread::millis(5, 50));
     (hypervisor.stop, hypervisor.answer) = (Spread::millis(5, 100), Spread::millis(1, 5));
-    for chance in [
-        &mut hypervisor.prepare_slow,
-        &mut hypervisor.prepare_fails,
-        &mut hypervisor.prepare_times_out,
-        &mut hypervisor.prepare_locks,
-        &mut hypervisor.no_space,
-        &mut hypervisor.start_slow,
-        &mut hypervisor.start_fails,
-        &mut hypervisor.builds,
-    ] {
-        *chance = Chance::NEVER;
-    }
 }
 
 /// Links as good as any.
@@ -104,7 +106,6 @@ fn restless(scenario: &mut Scenario, vms: u64) {
     (work.create, work.start, work.stop) = (2, 5, 5);
     (work.delete, work.update, work.get, work.list) = (0, 0, 1, 0);
     (work.vm_vcpus_max, work.vm_memory_mib_max) = (1, 64);
-    (work.failover_waits, work.local_volume, work.ports) = (Chance::NEVER, Chance::NEVER, Chance::NEVER);
 }
 
 /// Many VMs, started and left alone.

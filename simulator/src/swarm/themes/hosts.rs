@@ -62,7 +62,7 @@ pub(super) fn clocks(scenario: &mut Scenario, rng: &mut Rng) {
     cluster.lease_ttl = Duration::from_millis(rng.between(2_000, 5_000));
     let grace = rng.between(100, 500);
     cluster.kill_grace = Duration::from_millis(grace);
-    cluster.drift_bound_ppm = if rng.ratio(1, 2) { rng.between(200_000, 300_000) } else { 1_000 };
+    cluster.drift_bound_ppm = if rng.ratio(3, 4) { rng.between(200_000, 300_000) } else { 1_000 };
     (scenario.clock.drift_ppm, scenario.clock.at_bound) = (cluster.drift_bound_ppm, true);
     elects(scenario, 50, 20);
     quick(scenario);
@@ -83,16 +83,19 @@ pub(super) fn condemned(scenario: &mut Scenario, rng: &mut Rng) {
     let cluster = &mut scenario.cluster;
     cluster.voters = if rng.ratio(1, 2) { 3 } else { 5 };
     (cluster.workers, cluster.drift_bound_ppm) = (rng.between(2, 4), 1_000);
-    let (ttl, grace) = (rng.between(2_000, 3_000), 100);
+    let (ttl, grace) = (rng.between(3_000, 4_000), 100);
     (cluster.lease_ttl, cluster.kill_grace) = (Duration::from_millis(ttl), Duration::from_millis(grace));
     scenario.clock.drift_ppm = 0;
     elects(scenario, 100, 30);
     quick(scenario);
-    sound_links(scenario, Spread::millis(150, 400));
+    sound_links(scenario, Spread::micros(200, 5_000));
     scenario.disk.latency = Spread::micros(200, 2_000);
     steady(scenario, rng.between(6, 16));
-    let silence = Spread::millis(ttl + grace, ttl + grace + 1_500);
+    let silence = Spread::millis(ttl + grace - 500, ttl + grace + 1_000);
     strike(scenario, FaultKind::Isolate, Spread::millis(1_500, 5_000), silence, Among::Workers);
+    let (every, long) = (Spread::millis(6_000, 12_000), Spread::millis(6_000, 10_000));
+    let lag = strike(scenario, FaultKind::Lag, every, long, Among::Leader);
+    lag.by = Spread::millis(500, 1_500);
 }
 
 /// Hosts that are rebooted while answers are on their way to them.
@@ -145,7 +148,7 @@ pub(super) fn old_news(scenario: &mut Scenario, rng: &mut Rng) {
     restless(scenario, rng.between(3, 8));
     scenario.workload.restart_seldom = Chance::one_in(2);
     let hypervisor = &mut scenario.hypervisor;
-    hypervisor.stop = Spread::millis(5, 5_000);
+    hypervisor.stop = Spread::millis(5, 2_500);
     (hypervisor.exit_late, hypervisor.exit_late_by) = (Chance::one_in(2), Spread::millis(200, 6_000));
     (hypervisor.list_late, hypervisor.list_late_by) = (Chance::one_in(2), Spread::millis(200, 6_000));
     (hypervisor.start_uncertain, hypervisor.exit_silent) = (Chance::one_in(6), Chance::NEVER);

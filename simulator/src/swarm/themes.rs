@@ -15,7 +15,7 @@ use crate::scenario::{
 type Theme = fn(&mut Scenario, &mut Rng);
 
 /// All of them. One that stands twice is drawn twice as often.
-const THEMES: [Theme; 20] = [
+const THEMES: [Theme; 21] = [
     consensus::elections,
     consensus::elections,
     consensus::votes,
@@ -34,6 +34,7 @@ const THEMES: [Theme; 20] = [
     hosts::old_news,
     hosts::agents,
     hosts::movers,
+    hosts::crowd,
     hosts::crowd,
     hosts::crowd,
 ];

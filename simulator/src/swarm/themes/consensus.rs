@@ -51,16 +51,12 @@ pub(super) fn uncounted(scenario: &mut Scenario, rng: &mut Rng) {
     (cluster.append_bytes_max, cluster.inflight_max, cluster.snapshot_every) = (0, 1, 1_000);
     elects(scenario, 20, 6);
     sound_links(scenario, Spread::millis(1, 30));
-    scenario.network.loss = Chance::one_in(rng.between(5, 20));
     scenario.disk.latency = Spread::micros(200, 5_000);
     let work = &mut scenario.workload;
     (work.clients, work.operations_per_second, work.vms, work.get) = (16, 60, 4, 1);
     work.timeout = Duration::from_millis(500);
-    let (every, long) = (Spread::millis(150, 800), Spread::millis(100, 600));
-    strike(scenario, FaultKind::IsolateLeader, every, long, Among::Any);
-    // Whoever asks for votes is cut off before they come, and leads alone.
-    let isolate = strike(scenario, FaultKind::Isolate, every, long, Among::Voters);
-    (isolate.aim, isolate.within) = (Some(Aim::Election), Spread::millis(0, 40));
+    let (soon, long) = (Spread::millis(100, 400), Spread::millis(100, 600));
+    strike(scenario, FaultKind::IsolateLeader, soon, long, Among::Any);
 }
 
 /// Members that come, go and fall apart.

@@ -58,8 +58,8 @@ pub(super) fn clocks(scenario: &mut Scenario, rng: &mut Rng) {
     alone(scenario, rng);
     let cluster = &mut scenario.cluster;
     cluster.voters = cluster.voters.min(3);
-    cluster.workers = rng.between(3, 4);
-    cluster.lease_ttl = Duration::from_millis(rng.between(2_000, 5_000));
+    cluster.workers = 4;
+    cluster.lease_ttl = Duration::from_millis(rng.between(1_500, 2_500));
     let grace = rng.between(100, 500);
     cluster.kill_grace = Duration::from_millis(grace);
     cluster.drift_bound_ppm = if rng.ratio(3, 4) { rng.between(200_000, 300_000) } else { 1_000 };
@@ -70,11 +70,10 @@ pub(super) fn clocks(scenario: &mut Scenario, rng: &mut Rng) {
     sound_links(scenario, Spread::micros(200, 2_000));
     scenario.disk.latency = Spread::micros(200, 2_000);
     steady(scenario, rng.between(8, 20));
-    let (every, long) = (Spread::millis(5_000, 12_000), Spread::millis(8_000, 12_000));
-    let lag = strike(scenario, FaultKind::Lag, every, long, Among::Workers);
+    let (soon, long) = (Spread::millis(1_000, 3_000), Spread::millis(4_000, 6_000));
+    let lag = strike(scenario, FaultKind::Lag, soon, long, Among::Workers);
     lag.by = Spread::millis(20_000, 60_000);
-    strike(scenario, FaultKind::Isolate, every, long, Among::Workers);
-    strike(scenario, FaultKind::Drift, Spread::millis(10_000, 20_000), long, Among::Any);
+    strike(scenario, FaultKind::Drift, Spread::millis(6_000, 12_000), long, Among::Any);
 }
 
 /// Hosts that are heard again just as they are given up, by leaders whose words take long.
@@ -95,7 +94,7 @@ pub(super) fn condemned(scenario: &mut Scenario, rng: &mut Rng) {
     strike(scenario, FaultKind::Isolate, Spread::millis(1_500, 5_000), silence, Among::Workers);
     let (every, long) = (Spread::millis(6_000, 12_000), Spread::millis(6_000, 10_000));
     let lag = strike(scenario, FaultKind::Lag, every, long, Among::Leader);
-    lag.by = Spread::millis(500, 1_500);
+    lag.by = Spread::millis(1_000, 2_000);
 }
 
 /// Hosts that are rebooted while answers are on their way to them.
@@ -109,16 +108,15 @@ pub(super) fn reboots(scenario: &mut Scenario, rng: &mut Rng) {
 /// Answers to hosts that come when newer ones were there, about VMs that have moved since.
 pub(super) fn old_answers(scenario: &mut Scenario, rng: &mut Rng) {
     late(scenario, rng);
-    scenario.network.reordering = Chance::one_in(10);
+    scenario.network.reordering = Chance::one_in(5);
     scenario.network.reordering_delay = Spread::millis(300, 4_000);
 }
 
 /// Hosts whose reports come late, of VMs that are started again before they are confirmed to be stopped.
 pub(super) fn old_reports(scenario: &mut Scenario, rng: &mut Rng) {
     late(scenario, rng);
-    scenario.cluster.workers = rng.between(1, 2);
-    let work = &mut scenario.workload;
-    (work.clients, work.operations_per_second) = (20, 60);
+    (scenario.cluster.voters, scenario.cluster.workers) = (1, rng.between(1, 2));
+    scenario.workload.vms = rng.between(6, 12);
 }
 
 /// VMs that are started and stopped all the time on workers from which, or to which, all comes late.
@@ -133,9 +131,10 @@ fn late(scenario: &mut Scenario, rng: &mut Rng) {
     sound_links(scenario, Spread::micros(200, 5_000));
     scenario.disk.latency = Spread::micros(200, 3_000);
     restless(scenario, rng.between(3, 8));
+    (scenario.workload.clients, scenario.workload.operations_per_second) = (32, 120);
     let (every, long) = (Spread::millis(500, 3_000), Spread::millis(500, 4_000));
     let lag = strike(scenario, FaultKind::Lag, every, long, Among::Workers);
-    lag.by = Spread::millis(300, 3_000);
+    lag.by = Spread::millis(200, 2_000);
 }
 
 /// Guests that end by themselves, and hypervisors that tell of it, and of what runs, when it is not so any more.
@@ -147,13 +146,13 @@ pub(super) fn old_news(scenario: &mut Scenario, rng: &mut Rng) {
     quick(scenario);
     restless(scenario, rng.between(3, 8));
     scenario.workload.restart_seldom = Chance::one_in(2);
-    let hypervisor = &mut scenario.hypervisor;
-    hypervisor.stop = Spread::millis(5, 2_500);
-    (hypervisor.exit_late, hypervisor.exit_late_by) = (Chance::one_in(2), Spread::millis(200, 6_000));
-    (hypervisor.list_late, hypervisor.list_late_by) = (Chance::one_in(2), Spread::millis(200, 6_000));
+    let (hypervisor, often) = (&mut scenario.hypervisor, Chance { numerator: 3, denominator: 4 });
+    hypervisor.stop = Spread::millis(5, 1_000);
+    (hypervisor.exit_late, hypervisor.exit_late_by) = (often, Spread::millis(200, 6_000));
+    (hypervisor.list_late, hypervisor.list_late_by) = (often, Spread::millis(200, 6_000));
     (hypervisor.start_uncertain, hypervisor.exit_silent) = (Chance::one_in(6), Chance::NEVER);
-    (hypervisor.guest_crashes, hypervisor.guest_powers_off) = (Chance::one_in(3), Chance::one_in(4));
-    hypervisor.lifetime = Spread::millis(20, 3_000);
+    (hypervisor.guest_crashes, hypervisor.guest_powers_off) = (often, often);
+    hypervisor.lifetime = Spread::millis(20, 2_000);
     let (every, down) = (Spread::millis(4_000, 12_000), Spread::millis(5, 500));
     strike(scenario, FaultKind::Crash, every, down, Among::Any);
 }

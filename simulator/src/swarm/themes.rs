@@ -15,8 +15,7 @@ use crate::scenario::{
 type Theme = fn(&mut Scenario, &mut Rng);
 
 /// All of them. One that stands twice is drawn twice as often.
-const THEMES: [Theme; 21] = [
-    consensus::elections,
+const THEMES: [Theme; 19] = [
     consensus::elections,
     consensus::votes,
     consensus::uncounted,
@@ -34,7 +33,6 @@ const THEMES: [Theme; 21] = [
     hosts::old_news,
     hosts::agents,
     hosts::movers,
-    hosts::crowd,
     hosts::crowd,
     hosts::crowd,
 ];

@@ -129,7 +129,7 @@ pub(super) fn storage(scenario: &mut Scenario, rng: &mut Rng) {
     let cluster = &mut scenario.cluster;
     cluster.storage = Storage::Redb;
     cluster.voters = if rng.ratio(1, 2) { 1 } else { 3 };
-    (cluster.workers, cluster.spares) = (rng.between(0, 1), 1);
+    (cluster.workers, cluster.spares) = (0, 1);
     (cluster.snapshot_every, cluster.keep_entries) = (rng.between(2, 6), rng.between(0, 3));
     elects(scenario, 20, 5);
     scenario.run.duration = Duration::from_secs(30);

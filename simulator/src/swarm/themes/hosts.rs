@@ -57,8 +57,7 @@ pub(super) fn minority(scenario: &mut Scenario, rng: &mut Rng) {
 pub(super) fn clocks(scenario: &mut Scenario, rng: &mut Rng) {
     alone(scenario, rng);
     let cluster = &mut scenario.cluster;
-    cluster.voters = cluster.voters.min(3);
-    cluster.workers = 4;
+    (cluster.voters, cluster.workers) = (3, 4);
     cluster.lease_ttl = Duration::from_millis(rng.between(1_500, 2_500));
     let grace = rng.between(100, 500);
     cluster.kill_grace = Duration::from_millis(grace);
@@ -115,7 +114,7 @@ pub(super) fn old_answers(scenario: &mut Scenario, rng: &mut Rng) {
 /// Hosts whose reports come late, of VMs that are started again before they are confirmed to be stopped.
 pub(super) fn old_reports(scenario: &mut Scenario, rng: &mut Rng) {
     late(scenario, rng);
-    (scenario.cluster.voters, scenario.cluster.workers) = (1, rng.between(1, 2));
+    scenario.cluster.workers = rng.between(1, 2);
     scenario.workload.vms = rng.between(6, 12);
 }
 
@@ -123,9 +122,8 @@ pub(super) fn old_reports(scenario: &mut Scenario, rng: &mut Rng) {
 fn late(scenario: &mut Scenario, rng: &mut Rng) {
     alone(scenario, rng);
     let cluster = &mut scenario.cluster;
-    cluster.voters = cluster.voters.min(3);
-    (cluster.workers, cluster.lease_ttl) =
-        (rng.between(2, 4), Duration::from_millis(rng.between(5_000, 10_000)));
+    (cluster.voters, cluster.workers) = (3, rng.between(2, 4));
+    cluster.lease_ttl = Duration::from_millis(rng.between(5_000, 10_000));
     elects(scenario, 100, 20);
     quick(scenario);
     sound_links(scenario, Spread::micros(200, 5_000));
@@ -199,7 +197,8 @@ pub(super) fn crowd(scenario: &mut Scenario, rng: &mut Rng) {
     let work = &mut scenario.workload;
     (work.clients, work.operations_per_second) = (rng.between(12, 24), rng.between(40, 120));
     (work.vms, work.create, work.start, work.stop) = (rng.between(10, 40), 3, 6, 4);
-    work.vm_vcpus_max = scenario.cluster.host_vcpus;
+    (work.vm_vcpus_max, work.vm_memory_mib_max) =
+        if rng.ratio(1, 2) { (1, 64) } else { (scenario.cluster.host_vcpus, work.vm_memory_mib_max) };
     work.ports = Chance::one_in(2);
     scenario.disk.latency = Spread::millis(2, 20);
     scenario.hypervisor.builds = Chance::one_in(2);

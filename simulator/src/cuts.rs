@@ -154,3 +154,75 @@ pub(crate) fn ways_of(host: usize, hosts: impl IntoIterator<Item = usize>) -> Ve
     let others = hosts.into_iter().filter(|other| *other != host);
     others.flat_map(|other| [(host, other), (other, host)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use blixard_node::time::Duration;
+
+    use super::*;
+    use crate::scenario::When;
+
+    fn fault(kind: FaultKind) -> Fault {
+        Fault::new(kind, When::At(Duration::ZERO))
+    }
+
+    /// Who stands on the first side, and who on the other.
+    fn sides(cut: &Cut) -> [BTreeSet<usize>; 2] {
+        let (left, right) = cut.hosts.split_at(cut.first);
+        [left, right].map(|side| side.iter().copied().collect())
+    }
+
+    #[test]
+    fn a_split_leaves_the_leader_fewer_than_half_of_the_voters_and_the_learners() {
+        for voters in 2..=7 {
+            let roles =
+                Roles { leader: Some(1), voters: (0..voters).collect(), learners: vec![voters, voters + 1] };
+            let mut workers = [false; 2];
+            for seed in 0..20 {
+                let mut split = fault(FaultKind::Split);
+                let hosts = (0..voters + 4).collect();
+                let cut = Cut::draw(&mut split, hosts, &roles, &mut Rng::new(seed, 0)).expect("a cut");
+                let (with, without) = cut.hosts.split_at(cut.first);
+                let voting = with.iter().filter(|host| **host < voters).count();
+                assert_eq!(voting, ((voters - 1) / 2).max(1));
+                assert!(
+                    [1, voters, voters + 1].iter().all(|host| with.contains(host)),
+                    "{with:?} {without:?}"
+                );
+                workers[usize::from(with.contains(&(voters + 3)))] = true;
+                let named =
+                    Cut::draw(&mut split.clone(), (0..voters + 4).collect(), &roles, &mut Rng::new(9, 9));
+                assert_eq!(sides(&named.expect("a cut")), sides(&cut), "as it is noted");
+            }
+            assert_eq!(workers, [true, true], "workers stand on either side");
+        }
+    }
+
+    #[test]
+    fn a_split_needs_a_leader_and_another_voter() {
+        let draw = |roles: &Roles| {
+            Cut::draw(&mut fault(FaultKind::Split), vec![0, 1], roles, &mut Rng::new(1, 0)).is_some()
+        };
+        assert!(draw(&Roles { leader: Some(0), voters: vec![0, 1], ..Roles::default() }));
+        assert!(!draw(&Roles { leader: None, voters: vec![0, 1], ..Roles::default() }));
+        assert!(!draw(&Roles { leader: Some(2), voters: vec![0, 1], ..Roles::default() }));
+    }
+
+    #[test]
+    fn a_lag_holds_up_what_a_host_says_or_what_it_hears() {
+        let mut seen = [false; 2];
+        for seed in 0..20 {
+            let mut lag = fault(FaultKind::Lag);
+            let drawn = lagging(&mut lag, 1, &[0, 1, 2], &mut Rng::new(seed, 0)).expect("ways");
+            let says = drawn == (0b010, vec![(1, 0), (1, 2)]);
+            assert!(says || drawn == (0b101, vec![(0, 1), (2, 1)]), "{drawn:?}");
+            assert_eq!(lag.hosts, if says { vec![2] } else { vec![1, 3] });
+            seen[usize::from(says)] = true;
+            assert_eq!(lagging(&mut lag, 0, &[0, 1, 2], &mut Rng::new(9, 9)), Some(drawn), "as it is noted");
+        }
+        assert_eq!(seen, [true, true]);
+        assert_eq!(lagging(&mut fault(FaultKind::Lag), 0, &[0], &mut Rng::new(1, 0)), None);
+    }
+}

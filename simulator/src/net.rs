@@ -194,3 +194,29 @@ impl Links {
         delay
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Chance, Spread};
+
+    #[test]
+    fn what_lags_comes_late_in_order_and_unlost_on_that_way_alone() {
+        let latency = Spread::millis(1, 50);
+        let (loss, reordering) = (Chance::one_in(2), Chance::one_in(2));
+        let config = Network { latency, loss, reordering, ..Network::default() };
+        let mut links = Links::new(2, config, |link| Rng::new(7, link));
+        let (one, other) = (Duration::from_millis(300), Duration::from_millis(200));
+        links.delay_by(0, 1, one);
+        links.delay_by(0, 1, other);
+        assert!((0..100).all(|_| links.draw(0, 1) == Fate::Arrives(Duration::from_millis(501))));
+        assert!((0..100).any(|_| links.draw(1, 0) == Fate::Lost));
+        links.hasten_by(0, 1, one);
+        assert_eq!(links.draw(0, 1), Fate::Arrives(Duration::from_millis(201)));
+        links.cut(0, 1);
+        assert_eq!(links.draw(0, 1), Fate::Cut);
+        links.mend(0, 1);
+        links.hasten_by(0, 1, other);
+        assert!((0..100).any(|_| links.draw(0, 1) == Fate::Lost));
+    }
+}

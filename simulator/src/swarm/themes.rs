@@ -15,17 +15,19 @@ use crate::scenario::{
 type Theme = fn(&mut Scenario, &mut Rng);
 
 /// All of them. One that stands twice is drawn twice as often.
-const THEMES: [Theme; 19] = [
+const THEMES: [Theme; 21] = [
     consensus::elections,
     consensus::votes,
     consensus::uncounted,
     consensus::members,
+    consensus::exchanges,
     consensus::exchanges,
     consensus::late_reads,
     consensus::storage,
     hosts::leases,
     hosts::minority,
     hosts::clocks,
+    hosts::condemned,
     hosts::condemned,
     hosts::reboots,
     hosts::old_answers,

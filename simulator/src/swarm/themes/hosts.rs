@@ -198,8 +198,8 @@ pub(super) fn crowd(scenario: &mut Scenario, rng: &mut Rng) {
     (work.clients, work.operations_per_second) = (rng.between(12, 24), rng.between(40, 120));
     (work.vms, work.create, work.start, work.stop) = (rng.between(10, 40), 3, 6, 4);
     (work.vm_vcpus_max, work.vm_memory_mib_max) =
-        if rng.ratio(1, 2) { (1, 64) } else { (scenario.cluster.host_vcpus, work.vm_memory_mib_max) };
-    work.ports = Chance::one_in(2);
+        if rng.ratio(3, 4) { (1, 64) } else { (scenario.cluster.host_vcpus, work.vm_memory_mib_max) };
+    work.ports = Chance { numerator: 3, denominator: 4 };
     scenario.disk.latency = Spread::millis(2, 20);
     scenario.hypervisor.builds = Chance::one_in(2);
     scenario.hypervisor.builds_differ = Chance::one_in(3);

@@ -136,11 +136,16 @@ impl crate::hypervisor::HostClock for SimClock {
     }
 }
 
-/// A rate such that no two clocks drawn so differ by more than `drift_ppm`.
-pub fn draw_rate(drift_ppm: u64, rng: &mut Rng) -> i64 {
+/// A rate such that no two clocks drawn so differ by more than `drift_ppm`; `at_bound`, the fastest such rate or the slowest.
+pub fn draw_rate(drift_ppm: u64, at_bound: bool, rng: &mut Rng) -> i64 {
     // (1 + a) / (1 - a) ≤ 1 + d  ⇔  a ≤ d / (2 + d)
     let most = drift_ppm * 1_000_000 / (2_000_000 + drift_ppm);
-    rng.between(0, 2 * most) as i64 - most as i64
+    let above = rng.between(0, 2 * most);
+    match (at_bound, above > most) {
+        (false, _) => above as i64 - most as i64,
+        (true, true) => most as i64,
+        (true, false) => -(most as i64),
+    }
 }
 
 #[cfg(test)]
@@ -178,9 +183,12 @@ mod tests {
     fn drawn_rates_keep_the_bound_between_any_two_clocks() {
         let mut rng = Rng::new(7, 1);
         for drift in [0_u64, 1, 200, 1_000, 100_000] {
-            let rates: Vec<i64> = (0..200).map(|_| draw_rate(drift, &mut rng)).collect();
-            let (slow, fast) = (rates.iter().min().unwrap(), rates.iter().max().unwrap());
-            assert!((1_000_000 + fast) * 1_000_000 <= (1_000_000 + slow) * (1_000_000 + drift as i64));
+            for at_bound in [false, true] {
+                let rates: Vec<i64> = (0..200).map(|_| draw_rate(drift, at_bound, &mut rng)).collect();
+                let (slow, fast) = (rates.iter().min().unwrap(), rates.iter().max().unwrap());
+                assert!((1_000_000 + fast) * 1_000_000 <= (1_000_000 + slow) * (1_000_000 + drift as i64));
+                assert!(!at_bound || rates.iter().all(|rate| rate == slow || rate == fast));
+            }
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Links {
     cuts: Vec<u8>,
     /// How much slower each host's links are at present.
     slow: Vec<Duration>,
+    /// How late what is sent on each link comes at present, by `from × hosts + to`.
+    late: Vec<Duration>,
 }
 
 impl Links {
@@ -105,6 +107,7 @@ impl Links {
             client_rngs: (links..links + hosts).map(|way| rng(way as u64)).collect(),
             cuts: vec![0; links],
             slow: vec![Duration::ZERO; hosts],
+            late: vec![Duration::ZERO; links],
         }
     }
 
@@ -113,6 +116,9 @@ impl Links {
         let link = from * self.hosts + to;
         if self.cuts[link] > 0 {
             return Fate::Cut;
+        }
+        if self.late[link] > Duration::ZERO {
+            return Fate::Arrives(self.config.latency.min + self.late[link]);
         }
         if self.config.loss.draw(&mut self.rngs[link]) {
             return Fate::Lost;
@@ -159,6 +165,18 @@ impl Links {
         self.slow[host] = by;
     }
 
+    /// Makes what is sent on a link arrive late by one span: in order, and unlost.
+    pub fn delay_by(&mut self, from: usize, to: usize, by: Duration) {
+        let late = &mut self.late[from * self.hosts + to];
+        *late = *late + by;
+    }
+
+    /// Takes one such delay back.
+    pub fn hasten_by(&mut self, from: usize, to: usize, by: Duration) {
+        let late = &mut self.late[from * self.hosts + to];
+        *late = Duration(late.0.saturating_sub(by.0));
+    }
+
     /// No loss, duplication or reordering any more.
     pub fn heal(&mut self) {
         self.config.loss = crate::scenario::Chance::NEVER;
@@ -174,5 +192,31 @@ impl Links {
             delay = delay + self.config.reordering_delay.draw(rng);
         }
         delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Chance, Spread};
+
+    #[test]
+    fn what_lags_comes_late_in_order_and_unlost_on_that_way_alone() {
+        let latency = Spread::millis(1, 50);
+        let (loss, reordering) = (Chance::one_in(2), Chance::one_in(2));
+        let config = Network { latency, loss, reordering, ..Network::default() };
+        let mut links = Links::new(2, config, |link| Rng::new(7, link));
+        let (one, other) = (Duration::from_millis(300), Duration::from_millis(200));
+        links.delay_by(0, 1, one);
+        links.delay_by(0, 1, other);
+        assert!((0..100).all(|_| links.draw(0, 1) == Fate::Arrives(Duration::from_millis(501))));
+        assert!((0..100).any(|_| links.draw(1, 0) == Fate::Lost));
+        links.hasten_by(0, 1, one);
+        assert_eq!(links.draw(0, 1), Fate::Arrives(Duration::from_millis(201)));
+        links.cut(0, 1);
+        assert_eq!(links.draw(0, 1), Fate::Cut);
+        links.mend(0, 1);
+        links.hasten_by(0, 1, other);
+        assert!((0..100).any(|_| links.draw(0, 1) == Fate::Lost));
     }
 }

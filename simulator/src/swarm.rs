@@ -49,6 +49,13 @@ pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
     if scenario.swarm.is_empty() {
         return Cow::Borrowed(scenario);
     }
+    let mut drawn = freely(scenario, seed);
+    give_a_theme(&mut drawn, scenario, seed);
+    Cow::Owned(drawn)
+}
+
+/// What `seed` draws of the scenario before it has a theme.
+fn freely(scenario: &Scenario, seed: u64) -> Scenario {
     let swarm = &scenario.swarm;
     let mut drawn = Scenario { swarm: Swarm::default(), ..scenario.clone() };
     drawn.name = format!("{}-{seed}", scenario.name);
@@ -78,8 +85,7 @@ pub fn resolve(scenario: &Scenario, seed: u64) -> Cow<'_, Scenario> {
             }
         }
     }
-    give_a_theme(&mut drawn, scenario, seed);
-    Cow::Owned(drawn)
+    drawn
 }
 
 /// Gives what is drawn of `written` the seed's theme.
@@ -90,6 +96,7 @@ fn give_a_theme(drawn: &mut Scenario, written: &Scenario, seed: u64) {
     let of = |part: Part| move |key: &str| swarm.draws_key(part, key);
     drawn.cluster.take_over(&themed.cluster, of(Part::Cluster));
     fit_cluster(drawn, swarm);
+    drawn.run.take_over(&themed.run, of(Part::Run));
     drawn.workload.take_over(&themed.workload, of(Part::Workload));
     drawn.network.take_over(&themed.network, of(Part::Network));
     drawn.disk.take_over(&themed.disk, of(Part::Disk));
@@ -99,6 +106,7 @@ fn give_a_theme(drawn: &mut Scenario, written: &Scenario, seed: u64) {
     }
     drawn.process.take_over(&themed.process, of(Part::Process));
     drawn.hypervisor.take_over(&themed.hypervisor, of(Part::Hypervisor));
+    drawn.buggify.take_over(&themed.buggify, of(Part::Buggify));
     if swarm.draws(Part::Faults) && written.faults.is_empty() {
         let spares = drawn.cluster.spares;
         drawn.faults = themed.faults;
@@ -277,7 +285,7 @@ impl Draw {
     fn clock(&mut self, cluster: &Cluster) -> Clock {
         let most = cluster.drift_bound_ppm.max(1);
         let drift_ppm = if self.half() { self.between(most / 2, most) } else { 0 };
-        Clock { drift_ppm: drift_ppm.min(cluster.drift_bound_ppm), ..Clock::default() }
+        Clock { drift_ppm: drift_ppm.min(cluster.drift_bound_ppm), at_bound: self.half(), ..Clock::default() }
     }
 
     fn process(&mut self) -> Process {
@@ -326,6 +334,10 @@ impl Draw {
             purge_fails: self.chance(2, 50),
             builds: self.chance(1, 4),
             builds_differ: self.chance(2, 50),
+            exit_late: self.chance(2, 50),
+            exit_late_by: self.millis(50, 10_000),
+            list_late: self.chance(2, 50),
+            list_late_by: self.millis(50, 10_000),
         }
     }
 

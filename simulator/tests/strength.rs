@@ -1,6 +1,8 @@
 //! Faults that are aimed, disks that rot, sites that misbehave legally: they happen, the node holds, and where it cannot the run says why.
 
+use blixard_node::probes::Probe as NodeProbe;
 use blixard_node::time::Duration;
+use blixard_sim::probes::{Probe, WorldProbe};
 use blixard_sim::sabotage::{Lie, Sabotage};
 use blixard_sim::scenario::{
     Aim, Among, Chance, Fault, FaultKind, Outcome, Scenario, Site, Spread, Storage, When,
@@ -55,6 +57,47 @@ fn every_moment_is_struck() {
         let struck = (0..8).any(|seed| held(&scenario, seed).counts.aimed.contains_key(aim.word()));
         assert!(struck, "no fault was aimed at {aim}");
     }
+}
+
+#[test]
+fn a_leader_with_a_minority_goes_on_for_a_while() {
+    let split = Fault { lasts: Spread::millis(5_000, 5_000), ..every(FaultKind::Split, 8_000, 8_000) };
+    let report = held(&scenario(vec![split]), 1);
+    let struck = report.counts.faults["split"];
+    assert!(
+        struck >= 3 && report.counts.elections > struck,
+        "each time the others elect another: {report:?}"
+    );
+    assert!(report.counts.probes.has(Probe::World(WorldProbe::TwoLeaders)));
+}
+
+#[test]
+fn what_was_said_before_a_lag_is_over_comes_after_what_is_said_then() {
+    let lag = Fault {
+        lasts: Spread::millis(500, 2_000),
+        by: Spread::millis(1_000, 4_000),
+        among: Among::Workers,
+        ..every(FaultKind::Lag, 1_000, 3_000)
+    };
+    let report = held(&scenario(vec![lag]), 1);
+    assert!(report.counts.faults["lag"] > 10, "{:?}", report.counts.faults);
+    for probe in [NodeProbe::HeartbeatOutOfOrder, NodeProbe::AckOutOfOrder] {
+        assert!(report.counts.probes.has(Probe::Node(probe)), "{probe:?} was not reached");
+    }
+}
+
+#[test]
+fn clocks_at_their_bound_drift_apart_and_the_node_holds() {
+    let mut scenario = scenario(vec![every(FaultKind::Drift, 5_000, 9_000)]);
+    scenario.cluster.drift_bound_ppm = 300_000;
+    (scenario.clock.drift_ppm, scenario.clock.at_bound) = (300_000, true);
+    let isolate = Fault { among: Among::Workers, ..every(FaultKind::Isolate, 5_000, 9_000) };
+    scenario.faults.push(Fault { lasts: Spread::millis(12_000, 20_000), ..isolate });
+    let grace = scenario.cluster.kill_grace;
+    scenario.hypervisor.kill = Spread::fixed(grace);
+    let reports: Vec<Report> = (0..4).map(|seed| held(&scenario, seed)).collect();
+    let lost = Probe::Node(NodeProbe::HostLost);
+    assert!(reports.iter().any(|report| report.counts.probes.has(lost)), "no host was given up");
 }
 
 #[test]

@@ -72,6 +72,12 @@ pub(super) fn words(story: &Story<'_>, strike: &Strike) -> String {
             format!("the network falls into two groups that only {whom} reaches both of, for {lasts}")
         }
         "ring" => format!("for {lasts} each host reaches only its two neighbours"),
+        "split" => {
+            format!(
+                "the voters fall in two groups for {lasts}: {whom}, the leader with fewer than half of them, and the others"
+            )
+        }
+        "lag" => format!("for {lasts} what {whom} tells the others arrives late, in order"),
         "clog" => format!("the links of {whom} are slow for {lasts}"),
         "crash" | "crash-leader" | "crash-loop" | "crash-all" => {
             format!("{kind}: {whom} is to die, and to start again after {lasts}")

@@ -88,6 +88,14 @@ pub struct HypervisorFaults {
     pub builds: Chance,
     /// Builds of such VMs that come out otherwise than on other hosts.
     pub builds_differ: Chance,
+    /// News of exits that comes `exit_late_by` later.
+    pub exit_late: Chance,
+    /// How much later.
+    pub exit_late_by: Spread,
+    /// Lists that come `list_late_by` after they were made.
+    pub list_late: Chance,
+    /// How much later.
+    pub list_late_by: Spread,
     /// How it breaks its word, to prove that the checkers notice.
     pub lie: Lie,
 }
@@ -135,6 +143,10 @@ impl Default for HypervisorFaults {
             purge_fails: Chance::NEVER,
             builds: Chance::NEVER,
             builds_differ: Chance::NEVER,
+            exit_late: Chance::NEVER,
+            exit_late_by: Spread::millis(500, 10_000),
+            list_late: Chance::NEVER,
+            list_late_by: Spread::millis(500, 10_000),
             lie: Lie::None,
         }
     }

@@ -6,7 +6,7 @@ use blixard_node::time::Duration;
 use super::world::{Event, World};
 use super::{Node as _, Spec};
 use crate::clock::draw_rate;
-use crate::cuts::{self, Cut};
+use crate::cuts::{self, Cut, Roles};
 use crate::scenario::{Among, CrashPoint, Fault, FaultKind, Spread};
 use crate::strikes::Dice;
 use crate::trace::Kind;
@@ -26,6 +26,7 @@ pub(super) struct Active {
 enum Undo {
     Mend(Vec<(usize, usize)>),
     Quicken(usize),
+    Hasten(Vec<(usize, usize)>, Duration),
     Unpause { host: usize, life: u32 },
     Unstall(usize),
 }
@@ -71,14 +72,26 @@ impl<S: Spec> World<'_, S> {
         use FaultKind as K;
         let all = 0..self.hosts.len();
         match fault.kind {
-            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => {
-                let cut = Cut::draw(fault, all.collect(), self.leader(), &mut dice.whom)?;
+            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::Split => {
+                let voters = (0..self.scenario.cluster.voters as usize).collect();
+                let roles = Roles { leader: self.leader(), voters, learners: Vec::new() };
+                let cut = Cut::draw(fault, all.collect(), &roles, &mut dice.whom)?;
                 let (struck, ways) = cut.ways()?;
                 Some((struck, Some(self.cut(ways))))
             }
             K::Isolate => {
                 let host = self.aim(fault, &mut dice.whom)?;
                 Some((1 << host, Some(self.cut(cuts::ways_of(host, all)))))
+            }
+            K::Lag => {
+                let host = if fault.hosts.is_empty() { self.aim(fault, &mut dice.whom)? } else { 0 };
+                fault.node = None;
+                let hosts: Vec<usize> = all.collect();
+                let (struck, ways) = cuts::lagging(fault, host, &hosts, &mut dice.whom)?;
+                let by = fault.by.draw(&mut dice.how);
+                fault.by = Spread::fixed(by);
+                ways.iter().for_each(|(from, to)| self.links.delay_by(*from, *to, by));
+                Some((struck, Some(Undo::Hasten(ways, by))))
             }
             K::Clog => {
                 let host = self.aim(fault, &mut dice.whom)?;
@@ -106,7 +119,8 @@ impl<S: Spec> World<'_, S> {
             }
             K::Drift => {
                 for host in all.clone() {
-                    let rate = draw_rate(self.scenario.clock.drift_ppm, &mut dice.how);
+                    let clock = &self.scenario.clock;
+                    let rate = draw_rate(clock.drift_ppm, clock.at_bound, &mut dice.how);
                     self.hosts[host].clock.set_rate(rate);
                     self.plan_timers(host);
                 }
@@ -173,6 +187,7 @@ impl<S: Spec> World<'_, S> {
         match undo {
             Undo::Mend(ways) => ways.iter().for_each(|(from, to)| self.links.mend(*from, *to)),
             Undo::Quicken(host) => self.links.set_slow(host, Duration::ZERO),
+            Undo::Hasten(ways, by) => ways.iter().for_each(|(from, to)| self.links.hasten_by(*from, *to, by)),
             Undo::Unpause { host, life } => {
                 if self.hosts[host].life == life {
                     self.hosts[host].paused -= 1;

@@ -9,7 +9,7 @@
 //! - `[run]`, `[network]` (without `encode`), `[disk]` `latency`, `stall` and `stall_for`, `[clock]`, and `[swarm]`.
 //! - `[workload]`: `clients`, `operations_per_second`, `timeout`, `backoff`, `vms` (how many keys there are), and the weights of the calls.
 //!   A client sends each operation once: when no answer comes in time, its outcome is unknown.
-//! - Faults: `partition`, `one-way`, `bridge`, `ring`, `isolate`, `isolate-leader`, `clog`, `crash` at every point of a turn, `crash-leader`,
+//! - Faults: `partition`, `one-way`, `bridge`, `ring`, `isolate`, `isolate-leader`, `split`, `clog`, `lag`, `crash` at every point of a turn, `crash-leader`,
 //!   `crash-loop`, `crash-all`, `host-reboot` (here the same as a crash), `pause`, `disk-stall` and `drift`. Others strike nobody. Those
 //!   that are aimed at a moment strike when they are due.
 //! - `[[operation]]`, as a recorded schedule has them.

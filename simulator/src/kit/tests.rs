@@ -194,7 +194,17 @@ fn what_is_sound_holds_under_every_fault() {
 #[test]
 fn cuts_are_told_and_mended() {
     use FaultKind as K;
-    let kinds = [K::Partition, K::OneWay, K::Bridge, K::Ring, K::Isolate, K::IsolateLeader, K::Clog];
+    let kinds = [
+        K::Partition,
+        K::OneWay,
+        K::Bridge,
+        K::Ring,
+        K::Isolate,
+        K::IsolateLeader,
+        K::Split,
+        K::Clog,
+        K::Lag,
+    ];
     let mut scenario = scenario(&kinds.map(|kind| (kind, 500)));
     (scenario.cluster.voters, scenario.cluster.workers) = (3, 2);
     let mut lines = Vec::new();

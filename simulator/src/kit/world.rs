@@ -109,7 +109,7 @@ impl<'s, S: Spec> World<'s, S> {
         let mut clock = || {
             let uptime = Duration(clock_rng.below(scenario.clock.offset_max.0 + 1) + 1_000_000_000);
             let clock = SimClock::new(Rc::clone(&now), uptime);
-            clock.set_rate(draw_rate(scenario.clock.drift_ppm, &mut clock_rng));
+            clock.set_rate(draw_rate(scenario.clock.drift_ppm, scenario.clock.at_bound, &mut clock_rng));
             clock
         };
         let rngs = |host: usize| {

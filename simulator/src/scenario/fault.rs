@@ -64,6 +64,11 @@ words! {
         /// Bits of what a host's disk holds flip; its process ends within `lasts`, and finds out when it opens again. A disk that is
         /// refused is replaced by an empty one: the host comes back under a new node id, and the old id is removed.
         DiskRot = "disk-rot",
+        /// The hosts fall into two groups that do not reach each other, the leader with fewer than half of the voters, with the learners and
+        /// most of the workers; clients reach all.
+        Split = "split",
+        /// What a host says to all others, or what it hears of them, arrives late by one and the same span, in order and unlost.
+        Lag = "lag",
     }
 }
 
@@ -96,6 +101,8 @@ words! {
         Write = "write",
         /// A host comes back from a fault: its process starts.
         Start = "start",
+        /// A change that exchanges voters has arrived at a member, or is acted on: that member.
+        Exchange = "exchange",
     }
 }
 
@@ -161,7 +168,7 @@ pub struct Fault {
     pub point: CrashPoint,
     /// How often, for `crash-loop`.
     pub times: u64,
-    /// How far, for `clock-jump`; how much slower, for `clog`.
+    /// How far, for `clock-jump`; how much slower, for `clog`; how late, for `lag`.
     pub by: Spread,
     /// The hosts on one side of a cut, from 1; empty when they are drawn.
     pub hosts: Vec<u64>,
@@ -177,7 +184,8 @@ pub struct Fault {
 pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
     use FaultKind as K;
     match kind {
-        K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => &["lasts", "hosts"],
+        K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::Split => &["lasts", "hosts"],
+        K::Lag => &["lasts", "among", "node", "by", "hosts"],
         K::CrashAll => &["lasts"],
         K::Isolate => &["lasts", "among", "node"],
         K::DiskRot => &["lasts", "among", "node", "times"],
@@ -234,13 +242,13 @@ impl Fault {
                 "by",
                 Spread::FORM,
                 "\"100ms..2s\"",
-                "How far a wall clock jumps; how much slower a link gets.",
+                "How far a wall clock jumps; how much slower a link gets; how late a message comes.",
             ),
             key(
                 "hosts",
                 Vec::<u64>::FORM,
                 "drawn",
-                "Of a cut, the hosts on one side (the cut-off one, the bridge first, the ring in its order), from 1.",
+                "Of a cut, the hosts on one side (the cut-off one, the bridge first, the ring in its order); of a lag, those that are heard late; from 1.",
             ),
             key(
                 "draws",

@@ -197,6 +197,8 @@ section! {
         drift_ppm: u64 = 0,
         /// Allows `drift_ppm` above `cluster.drift_bound_ppm`: the promises do not hold then.
         past_bound: bool = false,
+        /// Every clock runs as fast or as slow as `drift_ppm` lets it, none at a rate between.
+        at_bound: bool = false,
     }
 }
 
@@ -296,6 +298,14 @@ section! {
         builds: Chance = Chance::NEVER,
         /// How often a host builds something else for such a VM than the others.
         builds_differ: Chance = Chance::NEVER,
+        /// How often the news of an exit comes `exit_late_by` later; the VM may have been started anew by then.
+        exit_late: Chance = Chance::NEVER,
+        /// How much later.
+        exit_late_by: Spread = Spread::millis(500, 10_000),
+        /// How often a list of what runs comes `list_late_by` after it was made.
+        list_late: Chance = Chance::NEVER,
+        /// How much later.
+        list_late_by: Spread = Spread::millis(500, 10_000),
     }
 }
 

@@ -281,9 +281,15 @@ fn blows(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<
         (0, FaultKind::CrashLoop | FaultKind::CrashLeader | FaultKind::Retire | FaultKind::HostReboot) => {
             Fault { point: CrashPoint::Now, ..plain(FaultKind::Crash) }
         }
-        (0, FaultKind::IsolateLeader | FaultKind::Bridge | FaultKind::OneWay | FaultKind::Ring) => {
-            plain(FaultKind::Partition)
-        }
+        (
+            0,
+            FaultKind::IsolateLeader
+            | FaultKind::Bridge
+            | FaultKind::OneWay
+            | FaultKind::Ring
+            | FaultKind::Split
+            | FaultKind::Lag,
+        ) => plain(FaultKind::Partition),
         (1, FaultKind::Crash) => Fault { point: CrashPoint::Now, ..fault.clone() },
         (2, _) if fault.hosts.len() > 1 => {
             Fault { hosts: fault.hosts[..fault.hosts.len() - 1].to_vec(), ..fault.clone() }

@@ -1,125 +1,117 @@
 //! Themes: five in eight of the scenarios drawn whole are turned towards one part of the system, with short times and dense faults. What is drawn
 //! freely has everything, and little of each; these make the rare meetings of two things frequent.
 
+mod consensus;
+mod hosts;
+
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
-use crate::scenario::{Among, Chance, CrashPoint, Fault, FaultKind, Scenario, Spread, When};
+use crate::scenario::{
+    Among, Buggify, Cluster, Disk, Fault, FaultKind, Hypervisor, Network, Process, Scenario, Spread, When,
+    Workload,
+};
+
+type Theme = fn(&mut Scenario, &mut Rng);
+
+/// All of them. One that stands twice is drawn twice as often.
+const THEMES: [Theme; 21] = [
+    consensus::elections,
+    consensus::votes,
+    consensus::uncounted,
+    consensus::members,
+    consensus::exchanges,
+    consensus::exchanges,
+    consensus::late_reads,
+    consensus::storage,
+    hosts::leases,
+    hosts::minority,
+    hosts::clocks,
+    hosts::condemned,
+    hosts::condemned,
+    hosts::reboots,
+    hosts::old_answers,
+    hosts::old_reports,
+    hosts::old_news,
+    hosts::agents,
+    hosts::movers,
+    hosts::crowd,
+    hosts::crowd,
+];
 
 /// Gives `scenario` a theme, or leaves it as it was drawn.
 pub(super) fn apply(scenario: &mut Scenario, rng: &mut Rng) {
-    match rng.below(8) {
-        0 => elections(scenario),
-        1 => leases(scenario, rng),
-        2 => members(scenario, rng),
-        3 => agents(scenario, rng),
-        4 => crowd(scenario, rng),
-        _ => {}
+    if rng.below(8) < 5
+        && let Some(theme) = rng.pick(&THEMES)
+    {
+        theme(scenario, rng);
     }
 }
 
 /// Faults of `kind` again and again, in place of those that were drawn.
-fn strike(scenario: &mut Scenario, kind: FaultKind, every: Spread, lasts: Spread, among: Among) {
+fn strike(
+    scenario: &mut Scenario,
+    kind: FaultKind,
+    every: Spread,
+    lasts: Spread,
+    among: Among,
+) -> &mut Fault {
     scenario.faults.retain(|fault| fault.kind != kind);
     let fault = Fault { lasts, among, ..Fault::new(kind, When::Every(every)) };
     scenario.faults.push(fault.with_what_it_takes());
+    let last = scenario.faults.len() - 1;
+    &mut scenario.faults[last]
 }
 
-/// Elections one after another, among voters that die and are back at once.
-fn elections(scenario: &mut Scenario) {
-    let cluster = &mut scenario.cluster;
-    cluster.voters = cluster.voters.max(3);
-    cluster.workers = 0;
-    (cluster.tick, cluster.heartbeat_ticks, cluster.election_ticks) = (Duration::from_millis(20), 2, 5);
-    scenario.process.restart = Spread::millis(1, 10);
-    scenario.network.latency = Spread::millis(1, 40);
-    scenario.network.loss = Chance::one_in(50);
-    scenario.disk.latency = Spread::micros(200, 20_000);
-    let work = &mut scenario.workload;
-    (work.clients, work.operations_per_second, work.vms, work.get) = (8, 40, 4, 12);
-    let (soon, short) = (Spread::millis(500, 2_000), Spread::millis(100, 1_500));
-    strike(scenario, FaultKind::IsolateLeader, soon, short, Among::Any);
-    strike(scenario, FaultKind::Crash, Spread::millis(50, 300), Spread::millis(1, 10), Among::Voters);
-    if let Some(crash) = scenario.faults.last_mut() {
-        crash.point = CrashPoint::AfterRelease;
+/// Mostly without what else was drawn to go wrong, and long enough for something rare.
+fn alone(scenario: &mut Scenario, rng: &mut Rng) {
+    scenario.run.duration = scenario.run.duration.max(Duration::from_secs(60));
+    if rng.ratio(1, 8) {
+        return;
     }
-    strike(scenario, FaultKind::CrashLeader, Spread::millis(2_000, 6_000), short, Among::Any);
+    let Cluster { voters, workers, spares, snapshot_every, keep_entries, chunk_bytes, .. } = scenario.cluster;
+    scenario.cluster =
+        Cluster { voters, workers, spares, snapshot_every, keep_entries, chunk_bytes, ..Cluster::default() };
+    scenario.workload = Workload::default();
+    scenario.disk = Disk { latency: scenario.disk.latency, ..Disk::default() };
+    scenario.process = Process::default();
+    scenario.hypervisor = Hypervisor::default();
+    scenario.buggify = Buggify::default();
+    scenario.faults.clear();
 }
 
-/// Leases that are short against what cuts hosts off, clocks that drift as far as they may, VMs that die late.
-fn leases(scenario: &mut Scenario, rng: &mut Rng) {
+/// Elections after `ticks` to twice as many ticks of `tick_ms`.
+fn elects(scenario: &mut Scenario, tick_ms: u64, ticks: u64) {
     let cluster = &mut scenario.cluster;
-    cluster.workers = cluster.workers.max(2);
-    cluster.lease_ttl = Duration::from_millis(rng.between(1_000, 4_000));
-    cluster.kill_grace = Duration::from_millis(if rng.ratio(1, 2) { 100 } else { rng.between(100, 2_000) });
-    if rng.ratio(3, 4) {
-        cluster.drift_bound_ppm = rng.between(100_000, 300_000);
-        scenario.clock.drift_ppm = cluster.drift_bound_ppm;
-    } else {
-        scenario.clock.drift_ppm = scenario.clock.drift_ppm.min(cluster.drift_bound_ppm);
-    }
-    let grace = cluster.kill_grace.as_millis();
-    scenario.hypervisor.kill = Spread::millis(grace / 2, grace);
-    scenario.network.latency = Spread::micros(200, 5_000);
-    scenario.network.reordering = Chance::one_in(5);
-    scenario.network.reordering_delay = Spread::millis(300, 2_500);
-    scenario.network.duplication = Chance::one_in(20);
-    let work = &mut scenario.workload;
-    (work.clients, work.operations_per_second, work.create, work.start) = (10, 40, 2, 5);
-    (work.vms, work.stop) = if rng.ratio(1, 2) { (rng.between(10, 30), 1) } else { (4, 5) };
-    let (every, long) = (Spread::millis(4_000, 15_000), Spread::millis(1_000, 12_000));
-    for kind in [FaultKind::IsolateLeader, FaultKind::Partition, FaultKind::OneWay, FaultKind::Pause] {
-        strike(scenario, kind, every, long, Among::Any);
-    }
-    strike(scenario, FaultKind::HostReboot, every, Spread::millis(10, 2_000), Among::Any);
+    cluster.tick = Duration::from_millis(tick_ms);
+    (cluster.heartbeat_ticks, cluster.election_ticks) = (ticks.div_ceil(5), ticks);
 }
 
-/// Members that come, go and fall apart.
-fn members(scenario: &mut Scenario, rng: &mut Rng) {
-    let cluster = &mut scenario.cluster;
-    (cluster.voters, cluster.spares) = (cluster.voters.max(3), cluster.spares.max(3));
-    cluster.snapshot_every = rng.between(5, 50);
-    let short = Spread::millis(200, 3_000);
-    strike(scenario, FaultKind::MemberAdd, Spread::millis(2_000, 8_000), short, Among::Any);
-    strike(scenario, FaultKind::MemberRemove, Spread::millis(3_000, 10_000), short, Among::Voters);
-    strike(scenario, FaultKind::Partition, Spread::millis(1_000, 5_000), short, Among::Any);
-    strike(scenario, FaultKind::Crash, Spread::millis(1_000, 4_000), short, Among::Voters);
-    strike(scenario, FaultKind::TransferLeader, Spread::millis(2_000, 8_000), short, Among::Any);
-}
-
-/// Few VMs that are started and stopped all the time on hosts whose daemons die, with hypervisors that answer late; sessions that
-/// end early.
-fn agents(scenario: &mut Scenario, rng: &mut Rng) {
-    let cluster = &mut scenario.cluster;
-    cluster.workers = cluster.workers.max(2);
-    (cluster.sessions_max, cluster.answers_max) = (rng.between(4, 16), rng.between(1, 2));
-    let work = &mut scenario.workload;
-    (work.vms, work.operations_per_second) = (rng.between(3, 10), rng.between(20, 60));
-    (work.create, work.start, work.stop, work.delete) = (3, 5, 5, rng.between(0, 2));
-    work.timeout = Duration::from_millis(rng.between(300, 1_000));
-    work.keep_volumes = Chance::NEVER;
-    scenario.network.reordering = Chance::one_in(20);
-    scenario.network.reordering_delay = Spread::millis(50, 4_000);
+/// VMs that are prepared, started and stopped at once.
+fn quick(scenario: &mut Scenario) {
     let hypervisor = &mut scenario.hypervisor;
-    (hypervisor.start, hypervisor.stop) = (Spread::millis(5, 500), Spread::millis(50, 4_000));
-    hypervisor.start_uncertain = Chance::one_in(5);
-    hypervisor.stop_unsupported = Chance::one_in(5);
-    (hypervisor.answer_late, hypervisor.answer_late_by) = (Chance::one_in(5), Spread::millis(50, 5_000));
-    (hypervisor.guest_crashes, hypervisor.lifetime) = (Chance::one_in(4), Spread::millis(100, 8_000));
-    scenario.faults.retain(|fault| fault.kind != FaultKind::HostReboot);
-    strike(scenario, FaultKind::Crash, Spread::millis(500, 3_000), Spread::millis(5, 500), Among::Any);
+    (hypervisor.prepare, hypervisor.start) = (Spread::millis(1, 20), Spread::millis(5, 50));
+    (hypervisor.stop, hypervisor.answer) = (Spread::millis(5, 100), Spread::millis(1, 5));
 }
 
-/// More VMs than there is room for, asked for by many at once; ports that collide, and builds that have to be agreed upon.
-fn crowd(scenario: &mut Scenario, rng: &mut Rng) {
+/// Links as good as any.
+fn sound_links(scenario: &mut Scenario, latency: Spread) {
+    let encode = scenario.network.encode;
+    scenario.network = Network { latency, encode, ..Network::default() };
+}
+
+/// Few VMs, started and stopped all the time.
+fn restless(scenario: &mut Scenario, vms: u64) {
     let work = &mut scenario.workload;
-    (work.clients, work.operations_per_second) = (rng.between(12, 24), rng.between(40, 120));
-    (work.vms, work.create, work.start, work.stop) = (rng.between(10, 40), 3, 6, 4);
-    work.vm_vcpus_max = scenario.cluster.host_vcpus;
-    work.ports = Chance::one_in(2);
-    scenario.disk.latency = Spread::millis(2, 20);
-    scenario.hypervisor.builds = Chance::one_in(2);
-    scenario.hypervisor.builds_differ = Chance::one_in(3);
-    (scenario.hypervisor.prepare, scenario.hypervisor.start) =
-        (Spread::millis(1, 200), Spread::millis(5, 200));
+    (work.vms, work.clients, work.operations_per_second) = (vms, 10, 40);
+    (work.create, work.start, work.stop) = (2, 5, 5);
+    (work.delete, work.update, work.get, work.list) = (0, 0, 1, 0);
+    (work.vm_vcpus_max, work.vm_memory_mib_max) = (1, 64);
+}
+
+/// Many VMs, started and left alone.
+fn steady(scenario: &mut Scenario, vms: u64) {
+    restless(scenario, vms);
+    scenario.workload.stop = 0;
+    scenario.cluster.host_vcpus = scenario.cluster.host_vcpus.max(vms);
 }

@@ -3,15 +3,21 @@
 use super::event::Event;
 use super::{Phase, World};
 use crate::scenario::{Aim, Among};
+use blixard_node::codec::decode_conf_change;
 use blixard_node::message::{Body, Message};
 
-/// The numbers of raft's messages (`eraftpb.proto`).
+/// The numbers of raft's messages (`eraftpb.proto`), and of its entries and changes of members.
 mod kinds {
+    pub(super) const APPEND: u64 = 3;
     pub(super) const REQUEST_VOTE: u64 = 5;
     pub(super) const VOTE: u64 = 6;
     pub(super) const TIMEOUT_NOW: u64 = 14;
     pub(super) const REQUEST_PRE_VOTE: u64 = 17;
     pub(super) const PRE_VOTE: u64 = 18;
+    /// An entry that changes the members.
+    pub(super) const CHANGE: u64 = 2;
+    pub(super) const ADD: u64 = 0;
+    pub(super) const REMOVE: u64 = 1;
 }
 
 /// The faults that are due and wait for their moment.
@@ -61,6 +67,18 @@ fn of_arrival(message: &Message) -> Option<Aim> {
     }
 }
 
+/// Whether a change arrives with it that takes voters in and others out.
+fn exchanges(message: &Message) -> bool {
+    let Body::Raft(raft) = &message.body else { return false };
+    raft.get_msg_type() as u64 == kinds::APPEND
+        && raft.entries.iter().filter(|entry| entry.get_entry_type() as u64 == kinds::CHANGE).any(|entry| {
+            decode_conf_change(&entry.data).is_ok_and(|change| {
+                let has = |kind| change.changes.iter().any(|one| one.get_change_type() as u64 == kind);
+                has(kinds::ADD) && has(kinds::REMOVE)
+            })
+        })
+}
+
 impl World<'_> {
     /// Something happens on `host` at this moment: what waits for it strikes soon.
     pub(super) fn moment(&mut self, aim: Aim, host: usize) {
@@ -85,6 +103,9 @@ impl World<'_> {
     pub(super) fn moment_of_arrival(&mut self, message: &Message, host: usize) {
         if let Some(aim) = of_arrival(message) {
             self.moment(aim, host);
+        }
+        if self.plan.waiting.awaits(Aim::Exchange) && exchanges(message) {
+            self.moment(Aim::Exchange, host);
         }
     }
 

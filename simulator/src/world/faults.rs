@@ -38,6 +38,7 @@ struct Active {
 pub(super) enum Undo {
     Mend(Vec<(usize, usize)>),
     Quicken(usize),
+    Hasten(Vec<(usize, usize)>, Duration),
     Unpause { host: usize, life: u32 },
     Resume(usize),
     EmptyDisk(usize),
@@ -115,7 +116,10 @@ impl World<'_> {
     fn strike(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
         use FaultKind as K;
         match fault.kind {
-            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring => self.cut_links(fault, dice),
+            K::Partition | K::OneWay | K::IsolateLeader | K::Bridge | K::Ring | K::Split => {
+                self.cut_links(fault, dice)
+            }
+            K::Lag => self.lag(fault, dice),
             K::Crash | K::CrashLeader | K::CrashLoop | K::CrashAll | K::Retire => {
                 self.kill(fault, lasts, dice)
             }
@@ -150,8 +154,19 @@ impl World<'_> {
     }
 
     fn cut_links(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
-        let (struck, ways) = Cut::draw(fault, self.present(), self.leader(), &mut dice.whom)?.ways()?;
+        let present = self.present();
+        let (struck, ways) = Cut::draw(fault, present, &self.roles(), &mut dice.whom)?.ways()?;
         Some((struck, Some(self.cut(ways))))
+    }
+
+    fn lag(&mut self, fault: &mut Fault, dice: &mut Dice) -> Struck {
+        let host = if fault.hosts.is_empty() { self.aim(fault, dice)? } else { 0 };
+        fault.node = None;
+        let (struck, ways) = cuts::lagging(fault, host, &self.present(), &mut dice.whom)?;
+        let by = fault.by.draw(&mut dice.how);
+        fault.by = Spread::fixed(by);
+        ways.iter().for_each(|(from, to)| self.links.delay_by(*from, *to, by));
+        Some((struck, Some(Undo::Hasten(ways, by))))
     }
 
     fn cut(&mut self, ways: Vec<(usize, usize)>) -> Undo {
@@ -293,7 +308,7 @@ impl World<'_> {
         }
         let mut struck = 0;
         for number in 0..self.hosts.len() {
-            let rate = draw_rate(self.drift_ppm(), &mut dice.how);
+            let rate = draw_rate(self.drift_ppm(), self.scenario.clock.at_bound, &mut dice.how);
             let host = &mut self.hosts[number];
             host.clock.set_rate(rate);
             host.hypervisor.clock_changed();
@@ -346,6 +361,7 @@ impl World<'_> {
         match active.undo {
             Undo::Mend(pairs) => pairs.iter().for_each(|(from, to)| self.links.mend(*from, *to)),
             Undo::Quicken(host) => self.links.set_slow(host, Duration::ZERO),
+            Undo::Hasten(ways, by) => ways.iter().for_each(|(from, to)| self.links.hasten_by(*from, *to, by)),
             Undo::Unpause { host, life } => {
                 let paused = &mut self.hosts[host];
                 if paused.life == life {

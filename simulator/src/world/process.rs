@@ -430,6 +430,9 @@ impl World<'_> {
                 let details = [mask(&voters), mask(&outgoing), mask(&learners)];
                 self.log(Kind::Members, Some(number), details);
                 self.moment(Aim::Membership, number);
+                if !outgoing.is_empty() {
+                    self.moment(Aim::Exchange, number);
+                }
                 self.views[number] = Members { voters, outgoing, learners, at: 0 };
             }
             NodeEvent::HostLost { node } => told(word!(TOLD, "host-lost"), node.0, 0),

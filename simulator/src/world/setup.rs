@@ -84,7 +84,8 @@ impl<'s> World<'s> {
         let cluster = &self.scenario.cluster;
         let uptime = Duration(self.clock_rng.below(self.scenario.clock.offset_max.0 + 1) + 1_000_000_000);
         let clock = SimClock::new(Rc::clone(&self.now), uptime);
-        clock.set_rate(draw_rate(self.drift_ppm(), &mut self.clock_rng));
+        let at_bound = self.scenario.clock.at_bound;
+        clock.set_rate(draw_rate(self.drift_ppm(), at_bound, &mut self.clock_rng));
         let spare = number as u64 >= cluster.voters + cluster.workers;
         let presence = if spare { Presence::Spare } else { Presence::In };
         let node = self.new_node(number);
@@ -301,6 +302,10 @@ fn hypervisor_faults(scenario: &Scenario, sabotage: Sabotage) -> HypervisorFault
         purge_fails: section.purge_fails,
         builds: section.builds,
         builds_differ: section.builds_differ,
+        exit_late: section.exit_late,
+        exit_late_by: section.exit_late_by,
+        list_late: section.list_late,
+        list_late_by: section.list_late_by,
         lie: sabotage.lie,
     }
 }
@@ -335,6 +340,8 @@ pub(super) fn healed_hypervisor(scenario: &Scenario) -> HypervisorFaults {
         &mut healed.no_space,
         &mut healed.purge_fails,
         &mut healed.builds_differ,
+        &mut healed.exit_late,
+        &mut healed.list_late,
     ] {
         *chance = Chance::NEVER;
     }

@@ -6,6 +6,7 @@ use blixard_node::time::Duration;
 
 use super::World;
 use super::host::Presence;
+use crate::cuts::Roles;
 use crate::scenario::Among;
 
 impl World<'_> {
@@ -23,6 +24,17 @@ impl World<'_> {
     pub(super) fn is_voter(&self, host: usize) -> bool {
         let node = self.hosts[host].node;
         self.members.voters.contains(&node) || self.members.outgoing.contains(&node)
+    }
+
+    /// Who leads, votes and learns.
+    pub(super) fn roles(&self) -> Roles {
+        let hosts = || 0..self.hosts.len();
+        let learns = |host: &usize| self.members.learners.contains(&self.hosts[*host].node);
+        Roles {
+            leader: self.leader(),
+            voters: hosts().filter(|host| self.is_voter(*host)).collect(),
+            learners: hosts().filter(learns).collect(),
+        }
     }
 
     /// Draws a host; none when there is no such host now.

@@ -5,7 +5,7 @@ use blixard_node::ids::{NodeId, Ticket};
 use blixard_node::input::Input;
 use blixard_node::message::{Body, Message};
 use blixard_node::request::{Reply, Request};
-use blixard_node::time::Duration;
+use blixard_node::time::{Duration, Time};
 
 use super::World;
 use super::event::Event;
@@ -152,7 +152,11 @@ impl World<'_> {
         process.network().learn(message.from);
         let mut granted = None;
         if let Body::HeartbeatAck(ack) = &message.body {
-            self.checkers.on_lease_granted(to, ack.sent, ack.ttl);
+            // What was asked for before the host was rebooted grants nothing: its time is that of a clock that is no more.
+            let host = &self.hosts[number];
+            if ack.sent <= host.clock.local_at(Time(self.now.get())) {
+                self.checkers.on_lease_granted(to, ack.sent, ack.ttl);
+            }
             let until = ack.sent + ack.ttl;
             granted = (ack.ttl > Duration::ZERO).then_some([
                 id,

@@ -261,7 +261,7 @@ mod catalogue {
                 ["leases", "single-run"];
             /// A host is granted a lease although it is being given up.
             CondemnedGranted = "condemned-granted",
-                ["leases", "single-run"];
+                ["leases", "single-run", "confirmation"];
             /// An acknowledgement is taken that an earlier process asked for, maybe before the host was rebooted.
             EarlierProcessAnswered = "earlier-process-answered",
                 ["leases", "single-run"];

@@ -62,7 +62,10 @@ impl SimHypervisor {
         if self.happens("hypervisor.exit_silent", self.faults.exit_silent) {
             return;
         }
-        let takes = self.faults.answer.draw(&mut self.rng);
+        let mut takes = self.faults.answer.draw(&mut self.rng);
+        if self.happens_oddly("hypervisor.exit_late", self.faults.exit_late) {
+            takes = takes + self.faults.exit_late_by.draw(&mut self.odd);
+        }
         if !self.attached && self.becomes_ghost(end, cause) {
             return;
         }

@@ -421,7 +421,9 @@ impl SimHypervisor {
                     {
                         sites.shuffle(Site::HypervisorListShuffled, *host, &mut views);
                     }
-                    self.answer(now, call, Ok(Done::Listed(views)));
+                    let late = self.happens_oddly("hypervisor.list_late", self.faults.list_late);
+                    let by = if late { self.faults.list_late_by.draw(&mut self.odd) } else { Duration::ZERO };
+                    self.answer(now + by, call, Ok(Done::Listed(views)));
                 }
                 Due::StartEnds { vm, token } => self.start_ends(now, vm, token),
                 Due::DeadlinePassed { vm, watch } => self.deadline_passed(now, vm, watch),

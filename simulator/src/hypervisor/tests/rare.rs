@@ -238,3 +238,29 @@ fn what_was_not_prepared_here_as_agreed_does_not_start() {
     let purge = host.submit(HypervisorRequest::Purge { run, name, spec });
     assert!(matches!(host.answer(purge, 400), Err(HypervisorError::Uncertain { .. })));
 }
+
+#[test]
+fn an_exit_is_told_when_the_vm_runs_again() {
+    let by = Spread::millis(3_000, 3_000);
+    let late = HypervisorFaults { exit_late: ALWAYS, exit_late_by: by, ..plain() };
+    let mut host = Host::new(ending(HypervisorFaults { guest_crashes: ALWAYS, ..late }));
+    host.start(1, 80_000);
+    host.go(700).hypervisor.set_faults(plain());
+    let again = host.start(2, 80_000);
+    assert_eq!(host.answer(again, 3_000), Ok(Done::Started));
+    assert_eq!(host.exits(), []);
+    assert_eq!(host.go(9_000).exits(), [(3_600, Exit::Crashed)]);
+    assert_eq!(host.lives(), [(100, "started"), (600, "ended"), (800, "started")]);
+}
+
+#[test]
+fn a_list_comes_as_it_was_when_it_was_made() {
+    let by = Spread::millis(3_000, 3_000);
+    let mut host = Host::new(HypervisorFaults { list_late: ALWAYS, list_late_by: by, ..plain() });
+    let list = host.submit(HypervisorRequest::List);
+    host.go(10).start(1, 80_000);
+    assert_eq!(host.go(2_000).answers(list), []);
+    host.go(4_000);
+    assert_eq!((host.lives(), host.answers(list)[0].0), (vec![(110, "started")], 3_000));
+    assert_eq!(host.answers(list)[0].1, Ok(Done::Listed(Vec::new())));
+}

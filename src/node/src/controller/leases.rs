@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::context::Context;
 use crate::hypervisor::VmReport;
 use crate::ids::{NodeId, Revision};
+use crate::level::Level;
 use crate::message::{Body, Heartbeat, HeartbeatAck, Nonce};
 use crate::probes::Probe;
 use crate::state::State;
@@ -227,6 +228,7 @@ impl Leases {
             revision: state.revision,
             set: (beat.set_revision < host.set_revision).then(|| state.assignments(node)),
             members: if tell { state.directory(voters) } else { Vec::new() },
+            level: state.level,
         };
         ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
     }
@@ -317,13 +319,16 @@ impl Leases {
 
 /// Answers a heartbeat without granting anything.
 fn ask_whether_heard(node: NodeId, beat: &Beat, ctx: &mut Context<'_>) {
-    let ack = HeartbeatAck {
-        nonce: beat.nonce,
-        sent: beat.sent,
-        ttl: Duration::ZERO,
-        revision: Revision(0),
-        set: None,
-        members: Vec::new(),
-    };
+    grant_nothing(node, (beat.nonce, beat.sent), Level::FIRST, ctx);
+}
+
+/// Answers a heartbeat of a process that is too old for the cluster.
+pub(crate) fn tell_level(node: NodeId, beat: &Heartbeat, level: Level, ctx: &mut Context<'_>) {
+    grant_nothing(node, (beat.nonce, beat.sent), level, ctx);
+}
+
+fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
+    let (ttl, revision, set, members) = (Duration::ZERO, Revision(0), None, Vec::new());
+    let ack = HeartbeatAck { nonce, sent, ttl, revision, set, members, level };
     ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
 }

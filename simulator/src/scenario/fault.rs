@@ -64,6 +64,9 @@ words! {
         /// Bits of what a host's disk holds flip; its process ends within `lasts`, and finds out when it opens again. A disk that is
         /// refused is replaced by an empty one: the host comes back under a new node id, and the old id is removed.
         DiskRot = "disk-rot",
+        /// A host that is behind is given the next version, a feature level up: its process ends in good order and starts again as that. One
+        /// strike in four tries the way back on a host at the newest, which must be refused once the cluster's level has risen.
+        Upgrade = "upgrade",
     }
 }
 
@@ -188,7 +191,7 @@ pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
         K::Pause | K::Suspend | K::HostReboot | K::DiskLost | K::DiskError | K::DiskFull | K::DiskStall => {
             &["lasts", "among", "node"]
         }
-        K::Cordon | K::Retire => &["lasts", "among", "node"],
+        K::Cordon | K::Retire | K::Upgrade => &["lasts", "among", "node"],
         K::ClockJump => &["among", "node", "by"],
         K::HostDead | K::MemberRemove => &["among", "node"],
         K::MemberAdd => &["node"],

@@ -1,4 +1,4 @@
-//! Themes: five in eight of the scenarios drawn whole are turned towards one part of the system, with short times and dense faults. What is drawn
+//! Themes: six in eight of the scenarios drawn whole are turned towards one part of the system, with short times and dense faults. What is drawn
 //! freely has everything, and little of each; these make the rare meetings of two things frequent.
 
 use blixard_node::rng::Rng;
@@ -14,6 +14,7 @@ pub(super) fn apply(scenario: &mut Scenario, rng: &mut Rng) {
         2 => members(scenario, rng),
         3 => agents(scenario, rng),
         4 => crowd(scenario, rng),
+        5 => upgrades(scenario, rng),
         _ => {}
     }
 }
@@ -122,4 +123,21 @@ fn crowd(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.hypervisor.builds_differ = Chance::one_in(3);
     (scenario.hypervisor.prepare, scenario.hypervisor.start) =
         (Spread::millis(1, 200), Spread::millis(5, 200));
+}
+
+/// Old hosts that are upgraded one by one, and now and then taken back, while leaders change, hosts are cut off and others join.
+fn upgrades(scenario: &mut Scenario, rng: &mut Rng) {
+    let cluster = &mut scenario.cluster;
+    (cluster.voters, cluster.spares) = (cluster.voters.max(3), cluster.spares.max(2));
+    let hosts = cluster.voters + cluster.workers + cluster.spares;
+    cluster.old_hosts = rng.between(1, hosts);
+    cluster.snapshot_every = rng.between(5, 100);
+    let secs = (scenario.run.duration.as_millis() / 1_000).max(hosts);
+    let short = Spread::millis(50, 3_000);
+    strike(scenario, FaultKind::Upgrade, Spread::millis(300, 1_000 * secs / hosts), short, Among::Any);
+    strike(scenario, FaultKind::Partition, Spread::millis(2_000, 10_000), short, Among::Any);
+    strike(scenario, FaultKind::Crash, Spread::millis(1_000, 5_000), short, Among::Any);
+    strike(scenario, FaultKind::MemberAdd, Spread::millis(5_000, 20_000), short, Among::Any);
+    strike(scenario, FaultKind::Cordon, Spread::millis(3_000, 10_000), short, Among::Any);
+    strike(scenario, FaultKind::TransferLeader, Spread::millis(2_000, 8_000), short, Among::Any);
 }

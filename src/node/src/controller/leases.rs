@@ -32,6 +32,7 @@ pub(crate) struct Beat {
     nonce: Nonce,
     sent: Time,
     set_revision: Revision,
+    level: Level,
     received: Time,
 }
 
@@ -154,8 +155,8 @@ impl Leases {
         }
         lease.seen = Some(now);
         lease.newest = beat.nonce;
-        let (nonce, sent, set_revision) = (beat.nonce, beat.sent, beat.set_revision);
-        lease.pending = Some(Beat { nonce, sent, set_revision, received: now });
+        let Heartbeat { nonce, sent, set_revision, level, .. } = *beat;
+        lease.pending = Some(Beat { nonce, sent, set_revision, level, received: now });
         let serve_at = if beat.urgent || outdated { now } else { now + GATHER };
         self.serve_at = Some(self.serve_at.map_or(serve_at, |at| at.min(serve_at)));
         true
@@ -208,6 +209,9 @@ impl Leases {
         let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else {
             return ctx.hit(Probe::GrantOvertaken);
         };
+        if state.is_too_old(beat.level) {
+            return tell_level(node, (beat.nonce, beat.sent), state.level, ctx);
+        }
         let deaf =
             lease.unheard.is_some_and(|(_, since)| ctx.now.boot.since(since) > state.settings.lease_ttl);
         lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
@@ -323,8 +327,9 @@ fn ask_whether_heard(node: NodeId, beat: &Beat, ctx: &mut Context<'_>) {
 }
 
 /// Answers a heartbeat of a process that is too old for the cluster.
-pub(crate) fn tell_level(node: NodeId, beat: &Heartbeat, level: Level, ctx: &mut Context<'_>) {
-    grant_nothing(node, (beat.nonce, beat.sent), level, ctx);
+pub(crate) fn tell_level(node: NodeId, beat: (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
+    ctx.hit(Probe::HeartbeatBelowLevel);
+    grant_nothing(node, beat, level, ctx);
 }
 
 fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Level, ctx: &mut Context<'_>) {

@@ -77,7 +77,9 @@ impl Controller {
                 let state = codec::decode_state(&snapshot.data).map_err(|error| error.to_string())?;
                 if state.revision.0 != snapshot.index {
                     let (found, index) = (state.revision.0, snapshot.index);
-                    return Err(format!("the snapshot of index {index} holds the state of index {found}").into());
+                    return Err(
+                        format!("the snapshot of index {index} holds the state of index {found}").into()
+                    );
                 }
                 Some(state)
             }

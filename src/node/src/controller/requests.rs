@@ -201,8 +201,7 @@ impl Controller {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
         let Some(host) = state.hosts.get(&from) else { return ctx.hit(Probe::HeartbeatOfStranger) };
         if state.is_too_old(beat.level) {
-            ctx.hit(Probe::HeartbeatBelowLevel);
-            return leases::tell_level(from, beat, state.level, ctx);
+            return leases::tell_level(from, (beat.nonce, beat.sent), state.level, ctx);
         }
         if !office.leases.heard(from, beat, state, ctx.now.boot) {
             return ctx.hit(Probe::HeartbeatOutOfOrder);
@@ -482,9 +481,8 @@ impl Controller {
     fn raise_level(&mut self, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
         let to = state.announced_by_all().min(ctx.level());
-        let tells = |proposal: &Proposal| {
-            matches!(proposal.purpose, Purpose::Join { .. } | Purpose::Announce { .. })
-        };
+        let tells =
+            |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { .. } | Purpose::Announce { .. });
         if to <= state.level {
             let ahead = state.hosts.values().any(|host| host.spec.level() > state.level);
             return ctx.hit_if(ahead, Probe::LevelHeldBack);

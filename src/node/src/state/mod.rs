@@ -283,7 +283,9 @@ impl State {
             );
             assert!(host.spec.capacity.holds(host.used), "invariant: {node} is never over capacity");
             assert!(
-                planted!(LevelRaisedTooEarly) || planted!(JoinBelowLevelAccepted) || host.spec.level() >= self.level,
+                planted!(LevelRaisedTooEarly)
+                    || planted!(JoinBelowLevelAccepted)
+                    || host.spec.level() >= self.level,
                 "invariant: {node} announces the cluster's level at least"
             );
         }
@@ -301,7 +303,8 @@ impl State {
                 },
             )
         });
-        let head = Self { level: self.level, ..Self::new(self.cluster, self.settings.clone(), self.revision) };
+        let head =
+            Self { level: self.level, ..Self::new(self.cluster, self.settings.clone(), self.revision) };
         let again = Self::restore(head, hosts, self.removed.iter().copied(), self.vms.values().cloned());
         assert_eq!(again.objects_hash, self.objects_hash, "invariant: the state's hash is up to date");
     }

@@ -13,6 +13,7 @@ use blixard_node::hypervisor::{
 };
 use blixard_node::ids::{ClientId, ClusterId, NodeId, OpId, RequestId, Revision, Ticket};
 use blixard_node::input::Input;
+use blixard_node::level::Level;
 use blixard_node::message::{Body, Message};
 use blixard_node::request::{Reply, Request, Write};
 use blixard_node::spec::{FailoverPolicy, Resources, RestartPolicy, VmName, VmSpec};
@@ -78,6 +79,7 @@ pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
         peers: peers.iter().map(|peer| (NodeId(*peer), format!("host{peer}:7001"))).collect(),
         raft: raft.clone(),
         limits: Limits::default(),
+        feature_level: Level::NEWEST,
     }
 }
 
@@ -370,6 +372,10 @@ impl Cluster {
             Event::LeaseExpired => format!("n{id} lease over"),
             Event::StaleSetRefused { at, got } => format!("n{id} at {at} refuses the set of {got}"),
             Event::Refused { .. } => format!("n{id} is refused"),
+            Event::LevelRaised { level } => format!("n{id} raises the level to {level}"),
+            Event::Outgrown { cluster, own } => {
+                format!("n{id} speaks level {own} and ends: the cluster is at {cluster}")
+            }
             Event::Joined => format!("n{id} is a member"),
             Event::Retired => format!("n{id} may end"),
         };

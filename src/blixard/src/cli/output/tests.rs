@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blixard_node::error::RequestError;
 use blixard_node::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use blixard_node::level::Level;
 use blixard_node::request::{ClusterView, MemberView, Role, Transition, VmView};
 use blixard_node::spec::{
     self, FailoverPolicy, Labels, Phase, Protocol, Resources, RestartPolicy, VmName, VmSpec, Wanted,
@@ -113,6 +114,8 @@ fn cluster() -> Cluster {
         role: Role::Leader,
         healthy: true,
         cordoned: false,
+        cordon_reason: String::new(),
+        level: Level(3),
         leaving: false,
         capacity: Resources { vcpus: 8, memory_mib: 16_384 },
         used: Resources { vcpus: 2, memory_mib: 1_000 },
@@ -126,6 +129,8 @@ fn cluster() -> Cluster {
         role: Role::Worker,
         healthy: false,
         cordoned: true,
+        cordon_reason: "new disks".into(),
+        level: Level(2),
         last_contact: None,
         lag: None,
         ..member.clone()
@@ -136,6 +141,7 @@ fn cluster() -> Cluster {
         leader: Some(NodeId(1)),
         term: 7,
         revision: Revision(1_234),
+        level: Level(2),
         members: vec![member, lost],
     })
 }
@@ -235,7 +241,7 @@ fn tables() {
         Format::Table,
         &cluster(),
         expect![[r#"
-            cluster 0000000000000abc  term 7  leader node 1  revision 1234  answered by node 1
+            cluster 0000000000000abc  term 7  leader node 1  revision 1234  level 2  answered by node 1
 
             NODE  ROLE    HEALTH          CONTACT   LAG  VMS  VCPUS  MEMORY         ADDRESS
             1     leader  healthy         1.2s ago  0    1    2/8    1000MiB/16GiB  10.0.0.1:7001

@@ -12,6 +12,7 @@ mod entries;
 mod faults;
 mod general;
 mod graph;
+mod levels;
 mod liveness;
 mod once;
 mod panics;
@@ -76,6 +77,7 @@ const NARRATORS: &[&dyn Narrator] = &[
     &artifacts::Artifacts,
     &panics::Panics,
     &placements::Placements,
+    &levels::Levels,
     &liveness::Liveness,
 ];
 

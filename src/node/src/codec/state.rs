@@ -34,6 +34,18 @@ pub fn decode_state(bytes: &[u8]) -> Result<State, CodecError> {
     decode("a state", bytes, STATE_LEN_MAX)
 }
 
+/// Of a state its level alone.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct LevelForm {
+    #[prost(uint32, tag = "9")]
+    level: u32,
+}
+
+/// The level of an encoded state, without reading the rest.
+pub(crate) fn level_of(state: &[u8]) -> Level {
+    Level::from_number(LevelForm::decode(state).map_or(0, |form| form.level))
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SettingsForm {
     #[prost(uint64, tag = "1")]

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use blixard_node::codec::{
-    decode_command, decode_message, decode_state, encode_command, encode_message, encode_state,
+    decode_command, decode_message, decode_snapshot, decode_state, encode_command, encode_message,
+    encode_snapshot, encode_state,
 };
 use blixard_node::command::{Action, Command, HostSpec, Place};
 use blixard_node::config::Settings;
@@ -14,6 +15,7 @@ use blixard_node::message::{Body, Heartbeat, HeartbeatAck, Message, Nonce};
 use blixard_node::request::Write;
 use blixard_node::spec::Resources;
 use blixard_node::state::{Host, State};
+use blixard_node::stored::{Membership, Snapshot};
 use blixard_node::time::{Duration, Time, WallMs};
 use prost::Message as _;
 
@@ -274,6 +276,20 @@ fn a_snapshot_keeps_the_level_and_why_a_host_is_cordoned() {
     let back = decode_state(&encode_state(&state)).expect("it is read");
     assert_eq!((back.level, back.hash()), (NEW, state.hash()));
     assert_eq!(back.hosts[&NodeId(1)].cordon_reason, "new disks");
+}
+
+#[test]
+fn a_disk_says_to_programs_that_know_no_levels_that_a_newer_one_wrote_it() {
+    let snapshot = |level| {
+        let mut state = State::new(ClusterId(7), Settings::default(), Revision(3));
+        state.level = level;
+        Snapshot { index: 3, term: 1, membership: Membership::default(), data: encode_state(&state) }
+    };
+    for (level, version) in [(Level::FIRST, 1), (NEW, 2)] {
+        let record = encode_snapshot(&snapshot(level));
+        assert_eq!(record[4], version, "the byte behind the checksum, which they read up to 1");
+        assert_eq!(decode_snapshot(record), Ok(snapshot(level)));
+    }
 }
 
 #[test]

@@ -247,7 +247,9 @@ mod tests {
 
     #[test]
     fn what_has_settled_is_what_all_speak() {
-        let settled = |leader: &Cluster, speak| FeatureLevel::default().settled(leader, speak);
+        let settled = |leader: &Cluster, speak: &BTreeMap<NodeId, Level>| {
+            FeatureLevel::default().settled(leader, speak)
+        };
         let speak = |levels: [(u64, Level); 2]| levels.map(|(node, level)| (NodeId(node), level)).into();
         let both_new = speak([(1, NEW), (2, NEW)]);
         assert_eq!(settled(&raised(), &both_new), Ok(()));

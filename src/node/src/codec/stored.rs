@@ -433,7 +433,7 @@ mod tests {
         let checksum = checksum(HARD_STATE, &record[4..]);
         record[..4].copy_from_slice(&checksum.to_le_bytes());
         let refused = decode_hard_state(record.into()).unwrap_err();
-        assert_eq!(refused.to_string(), "hard state: its version is 2, versions up to 1 are known here");
+        assert_eq!(refused.to_string(), "hard state: its version is 3, versions up to 2 are known here");
     }
 
     #[test]

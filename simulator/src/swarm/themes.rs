@@ -135,7 +135,7 @@ fn upgrades(scenario: &mut Scenario, rng: &mut Rng) {
     let secs = (scenario.run.duration.as_millis() / 1_000).max(hosts);
     let short = Spread::millis(50, 3_000);
     strike(scenario, FaultKind::Upgrade, Spread::millis(300, 1_000 * secs / hosts), short, Among::Any);
-    strike(scenario, FaultKind::Partition, Spread::millis(2_000, 10_000), short, Among::Any);
+    strike(scenario, FaultKind::Isolate, Spread::millis(2_000, 10_000), short, Among::Any);
     strike(scenario, FaultKind::Crash, Spread::millis(1_000, 5_000), short, Among::Any);
     strike(scenario, FaultKind::MemberAdd, Spread::millis(5_000, 20_000), short, Among::Any);
     strike(scenario, FaultKind::Cordon, Spread::millis(3_000, 10_000), short, Among::Any);

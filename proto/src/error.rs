@@ -5,6 +5,7 @@
 
 use blixard_node::error::RequestError;
 use blixard_node::ids::{Generation, NodeId, Revision};
+use blixard_node::level::Level;
 use blixard_node::spec::VmName;
 use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -195,6 +196,7 @@ fn grpc_code(error: &RequestError) -> Code {
         | RequestError::HostBusy { .. }
         | RequestError::LastVoter { .. }
         | RequestError::NotAVoter { .. }
+        | RequestError::BelowLevel { .. }
         | RequestError::SessionExpired { .. } => Code::FailedPrecondition,
         RequestError::NoRoom { .. } | RequestError::TooManyVms { .. } | RequestError::Overloaded { .. } => {
             Code::ResourceExhausted
@@ -249,6 +251,14 @@ fn detail(error: &RequestError) -> ErrorDetail {
             detail.reason.clone_from(what);
             detail.count = *max;
         }
+        RequestError::BelowLevel { what, needs, level, held_back_by } => {
+            detail.reason.clone_from(what);
+            (detail.needs_level, detail.level) = (needs.0, level.0);
+            detail.hosts = held_back_by
+                .iter()
+                .map(|node| HostRejection { node: node.0, reason: format!("speaks less than level {needs}") })
+                .collect();
+        }
     }
     detail
 }
@@ -283,6 +293,12 @@ fn from_detail(detail: ErrorDetail) -> Option<RequestError> {
         "BLX-REQ-003" => RequestError::NoLeader,
         "BLX-REQ-004" => RequestError::Unknown { reason: detail.reason },
         "BLX-REQ-005" => RequestError::Overloaded { what: detail.reason, max: detail.count },
+        "BLX-REQ-006" => RequestError::BelowLevel {
+            what: detail.reason,
+            needs: Level(detail.needs_level),
+            level: Level(detail.level),
+            held_back_by: detail.hosts.into_iter().map(|host| NodeId(host.node)).collect(),
+        },
         _ => return None,
     })
 }
@@ -313,6 +329,12 @@ mod tests {
             RequestError::NoLeader,
             RequestError::Unknown { reason: "the leader changed".into() },
             RequestError::Overloaded { what: "the queue".into(), max: 4_096 },
+            RequestError::BelowLevel {
+                what: "a reason for a cordon".into(),
+                needs: Level(2),
+                level: Level(1),
+                held_back_by: vec![node],
+            },
         ]
     }
 
@@ -331,7 +353,7 @@ mod tests {
             assert_eq!((detail.transient, detail.no_effect), (error.is_transient(), error.had_no_effect()));
             assert!(codes.insert(error.code()), "{} is given twice", error.code());
         }
-        assert_eq!(codes.len(), 18, "every kind of error is tried");
+        assert_eq!(codes.len(), 19, "every kind of error is tried");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use blixard_node::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use blixard_node::level::Level;
 use blixard_node::request::{ClusterView, MemberView, Role, VmView, Write};
 use blixard_node::spec::{FailoverPolicy, Phase, Resources, RestartPolicy, VmName, VmSpec, Wanted};
 use blixard_node::time::{Duration, WallMs};
@@ -71,7 +72,9 @@ fn clusters_come_back() {
             address: "127.0.0.1:7001".into(),
             role,
             healthy: true,
-            cordoned: false,
+            cordoned: true,
+            cordon_reason: "new disks".into(),
+            level: Level(2),
             leaving: true,
             capacity: Resources { vcpus: 8, memory_mib: 4_096 },
             used: Resources { vcpus: 2, memory_mib: 512 },
@@ -86,6 +89,7 @@ fn clusters_come_back() {
             leader: None,
             term: 9,
             revision: Revision(12),
+            level: Level(1),
             members: vec![member],
         };
         assert_eq!(ClusterView::try_from(v1::StatusResponse::from(&view)), Ok(view));

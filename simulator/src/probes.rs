@@ -71,6 +71,10 @@ world_probes! {
     HealedInJoint = "healed-in-joint-change",
     /// The world was healed when nobody led.
     HealedWithoutLeader = "healed-without-a-leader",
+    /// A process did not open because the cluster's level, as its disk has it, was above its own.
+    OpenedBelowLevel = "open-below-the-level-refused",
+    /// The world was healed when the members spoke several levels.
+    HealedAmongVersions = "healed-among-several-versions",
 }
 
 /// A state worth reaching.
@@ -158,7 +162,7 @@ mod tests {
     fn every_probe_has_a_name_and_a_place_of_its_own() {
         let names: BTreeSet<&str> = Probe::ALL.iter().map(|probe| probe.name()).collect();
         assert_eq!(names.len(), Probe::ALL.len());
-        assert!(NodeProbe::ALL.len() <= 128 && WorldProbe::ALL.len() <= 64, "they are kept as bits");
+        assert!(WorldProbe::ALL.len() <= 64, "they are kept as bits");
         for probe in Probe::ALL {
             let mut probes = Probes::default();
             probes.hit(*probe);

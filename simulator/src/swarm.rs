@@ -132,6 +132,7 @@ fn fit_cluster(drawn: &mut Scenario, swarm: &Swarm) {
     }
     let others = cluster.voters + cluster.spares;
     cluster.workers = cluster.workers.max(named.saturating_sub(others));
+    cluster.old_hosts = cluster.old_hosts.min(others + cluster.workers);
     if cluster.election_ticks <= cluster.heartbeat_ticks {
         if swarm.draws_key(Part::Cluster, "election_ticks") {
             cluster.election_ticks = 4 * cluster.heartbeat_ticks;
@@ -215,6 +216,7 @@ impl Draw {
             forwards_max: self.narrow(4, 64, usual.forwards_max),
             forward_timeout: Duration::from_millis(self.between(500, 8_000)),
             drift_bound_ppm: if self.half() { self.spread_out(10, 300_000) } else { usual.drift_bound_ppm },
+            old_hosts: if self.half() { self.between(1, 7) } else { 0 },
         }
     }
 

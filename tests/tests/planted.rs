@@ -1,7 +1,7 @@
 //! Bugs that are planted must be found, by a property that fits. The seed that finds one holds without it, so it is the bug that
 //! is found. `cargo test --release -p blixard-tests --features planted --test planted`
 //!
-//! Ten are sought in scenarios that ship, and all of the catalogue in the swarm; `cargo xtask teeth` measures how long each takes.
+//! Eleven are sought in scenarios that ship, and all of the catalogue in the swarm; `cargo xtask teeth` measures how long each takes.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -113,6 +113,11 @@ fn stale_assignments_accepted() {
 #[test]
 fn artifacts_ignored() {
     found("hypervisor", bug(Planted::ArtifactIgnored), &["artifacts"]);
+}
+
+#[test]
+fn a_level_raised_too_early() {
+    found("mixed-versions", bug(Planted::LevelRaisedTooEarly), &["feature-level"]);
 }
 
 #[test]

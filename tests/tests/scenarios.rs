@@ -88,6 +88,7 @@ scenarios! {
     hypervisor = "hypervisor",
     isolate_leader = "isolate-leader",
     leases = "leases",
+    mixed_versions = "mixed-versions",
     partition = "partition",
 }
 

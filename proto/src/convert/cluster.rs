@@ -1,6 +1,7 @@
 //! Members and the cluster's status.
 
 use blixard_node::ids::{ClusterId, Incarnation, NodeId, Revision};
+use blixard_node::level::Level;
 use blixard_node::request::{ClusterView, MemberView, Role};
 use blixard_node::time::Duration;
 
@@ -25,6 +26,8 @@ impl From<&MemberView> for v1::Member {
             last_contact_ns: member.last_contact.map(Duration::as_nanos),
             lag: member.lag,
             vms: member.vms,
+            cordon_reason: member.cordon_reason.clone(),
+            level: member.level.0,
         }
     }
 }
@@ -47,6 +50,8 @@ impl TryFrom<v1::Member> for MemberView {
             last_contact: member.last_contact_ns.map(Duration::from_nanos),
             lag: member.lag,
             vms: member.vms,
+            cordon_reason: member.cordon_reason,
+            level: level(member.level),
         })
     }
 }
@@ -60,6 +65,7 @@ impl From<&ClusterView> for v1::StatusResponse {
             term: view.term,
             revision: view.revision.0,
             members: view.members.iter().map(Into::into).collect(),
+            level: view.level.0,
         }
     }
 }
@@ -75,6 +81,12 @@ impl TryFrom<v1::StatusResponse> for ClusterView {
             term: status.term,
             revision: Revision(status.revision),
             members: status.members.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            level: level(status.level),
         })
     }
+}
+
+/// Versions without levels give none.
+fn level(number: u32) -> Level {
+    Level::FIRST.max(Level(number))
 }

@@ -99,7 +99,8 @@ impl Change {
     /// When the id is none.
     pub fn cordon(request: v1::CordonRequest) -> Result<Self, BadMessage> {
         let (node, cordoned) = (NodeId(request.node), request.cordoned);
-        Self::new(request.id, Write::CordonHost { node, cordoned })
+        let write = Write::CordonHost { node, cordoned, reason: request.reason };
+        Self::new(request.id, write)
     }
 
     /// A `RemoveHost`.

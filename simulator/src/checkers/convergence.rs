@@ -248,7 +248,11 @@ mod tests {
         assert_eq!(converges(&cluster, &nothing), Ok(()), "nobody wants it to run");
         cluster.state.vms.get_mut(&named("a")).expect("there").wanted = Wanted::Running;
         assert_eq!(told(&cluster, &nothing), "VM a: has no host although one could take it");
-        cluster.write(3, Write::CordonHost { node: NODE, cordoned: true }, Place::Unneeded);
+        cluster.write(
+            3,
+            Write::CordonHost { node: NODE, cordoned: true, reason: String::new() },
+            Place::Unneeded,
+        );
         assert_eq!(converges(&cluster, &nothing), Ok(()), "no host may take it");
     }
 

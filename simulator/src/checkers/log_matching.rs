@@ -112,6 +112,7 @@ pub(super) fn leader_completeness(
 #[cfg(test)]
 mod tests {
     use blixard_node::ids::Revision;
+    use blixard_node::level::Level;
     use blixard_node::state::State;
 
     use super::*;
@@ -124,6 +125,12 @@ mod tests {
     }
 
     impl NodeView for Fake {
+        fn level(&self) -> Level {
+            Level::NEWEST
+        }
+        fn has_lease(&self) -> bool {
+            false
+        }
         fn id(&self) -> NodeId {
             NodeId(self.id)
         }

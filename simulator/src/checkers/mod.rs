@@ -8,6 +8,7 @@ mod capacity;
 mod convergence;
 mod durability;
 mod election;
+mod feature_level;
 mod leases;
 pub mod linearizability;
 mod log_matching;
@@ -19,10 +20,11 @@ mod view;
 mod violation;
 mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use blixard_node::effects::Event;
 use blixard_node::ids::NodeId;
+use blixard_node::level::Level;
 use blixard_node::spec::{Resources, VmName};
 use blixard_node::time::{Duration, Time};
 
@@ -53,6 +55,7 @@ pub struct Checkers {
     leases: leases::Leases,
     volumes: volumes::Volumes,
     artifacts: artifacts::Artifacts,
+    feature_level: feature_level::FeatureLevel,
     histories: BTreeMap<VmName, History>,
     compared: u64,
     /// What each node's consensus looked like at the last look.
@@ -92,6 +95,7 @@ impl Checkers {
             leases: leases::Leases::new(kill_grace),
             volumes: volumes::Volumes::default(),
             artifacts: artifacts::Artifacts::default(),
+            feature_level: feature_level::FeatureLevel::default(),
             histories: BTreeMap::new(),
             compared: 0,
             logs: BTreeMap::new(),
@@ -133,6 +137,14 @@ impl Checkers {
         self.log_matching.opened(node.id());
         self.logs.remove(&node.id());
         self.look_at_log(at, node);
+        let result = self.feature_level.opened(node);
+        self.note(at, result);
+    }
+
+    /// A process of `node`, which speaks `own`, gave up because the cluster is at `level`, as it says.
+    pub fn on_outgrown(&mut self, at: Time, node: NodeId, own: Level, level: Level) {
+        let result = self.feature_level.outgrown(node, own, level);
+        self.note(at, result);
     }
 
     /// A turn of `node` has released its lanes. To be called before anybody is handed what the turn sent or answered.
@@ -156,6 +168,10 @@ impl Checkers {
             };
             self.note(at, result);
         }
+        let moved =
+            events.iter().any(|event| matches!(event, Event::Applied { .. } | Event::Restored { .. }));
+        let result = self.feature_level.turned(node, moved);
+        self.note(at, result);
     }
 
     fn look_at_log(&mut self, at: Time, node: &impl NodeView) {
@@ -253,13 +269,16 @@ impl Checkers {
         }
     }
 
-    /// Whether the healed core has converged: a leader, one state, every VM where it is wanted, no orphan. `up` are the hosts
-    /// whose daemon runs and can reach the core. Costs a look at every VM, so ask now and then, not at every event.
+    /// Whether the healed core has converged: a leader, one state, every VM where it is wanted, no orphan, the level that all speak. `up` are the
+    /// hosts whose daemon runs and can reach the core, with what they speak. Costs a look at every VM, so ask now and then, not at every event.
     ///
     /// # Errors
     /// The first thing that is still missing.
-    pub fn converged<N: NodeView>(&self, core: &[&N], up: &BTreeSet<NodeId>) -> Result<(), String> {
-        convergence::converged(core, up, &self.single_run)?;
+    pub fn converged<N: NodeView>(&self, core: &[&N], up: &BTreeMap<NodeId, Level>) -> Result<(), String> {
+        convergence::converged(core, &up.keys().copied().collect(), &self.single_run)?;
+        if let Some(leader) = convergence::leader_of(core) {
+            self.feature_level.settled(leader, up)?;
+        }
         match convergence::leader_of(core).and_then(NodeView::state) {
             Some(state) if !self.replay.has_gaps() => self.volumes.removed(state),
             _ => Ok(()),

@@ -331,7 +331,7 @@ fn names_in(state: &State, command: &Command) -> Vec<VmName> {
             reports.iter().filter_map(|report| name(&report.run.vm)).collect()
         }
         Action::LoseHost { node } | Action::RegainHost { node } => on_host(node).unwrap_or_default(),
-        Action::AddHost { .. } | Action::DropHost { .. } => Vec::new(),
+        Action::AddHost { .. } | Action::DropHost { .. } | Action::RaiseLevel { .. } => Vec::new(),
     }
 }
 

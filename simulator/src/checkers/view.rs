@@ -2,6 +2,7 @@
 
 use blixard_node::Node;
 use blixard_node::ids::NodeId;
+use blixard_node::level::Level;
 use blixard_node::state::State;
 
 /// A node's part in consensus. All numbers are log indexes but the term.
@@ -35,6 +36,10 @@ pub trait NodeView {
     fn state(&self) -> Option<&State>;
     /// Whether `node` is to hold a replica, as far as this one knows. One that was demoted keeps an old one.
     fn replicates_to(&self, node: NodeId) -> bool;
+    /// The newest feature level that it speaks.
+    fn level(&self) -> Level;
+    /// Whether its agent has been granted a lease since it opened.
+    fn has_lease(&self) -> bool;
 }
 
 impl NodeView for Node {
@@ -72,5 +77,13 @@ impl NodeView for Node {
         [&members.voters, &members.voters_outgoing, &members.learners, &members.learners_next]
             .iter()
             .any(|half| half.contains(&node))
+    }
+
+    fn level(&self) -> Level {
+        Self::level(self)
+    }
+
+    fn has_lease(&self) -> bool {
+        self.lease_end().is_some()
     }
 }

@@ -91,6 +91,9 @@ pub(super) fn words(story: &Story<'_>, strike: &Strike) -> String {
         "disk-lost" => format!("a host loses its disk; it comes back empty, as {whom}"),
         "disk-error" => format!("the next use of the disk of {whom} is to fail"),
         "disk-full" => format!("the disk of {whom} is full for {lasts}"),
+        "upgrade" => {
+            format!("{whom} is given another version: its process ends, and starts again after {lasts}")
+        }
         "disk-stall" => format!("the disk of {whom} stalls for {lasts}"),
         _ => format!("{kind} strikes {whom} ({lasts})"),
     }
@@ -99,7 +102,7 @@ pub(super) fn words(story: &Story<'_>, strike: &Strike) -> String {
 /// Whether the strike is one of those that kill: their work shows in how processes end.
 fn kills(story: &Story<'_>, strike: &Strike) -> bool {
     let kind = story.entries[strike.place].text("what").unwrap_or_default();
-    kind.starts_with("crash") || kind == "retire" || kind == "host-reboot"
+    kind.starts_with("crash") || kind == "retire" || kind == "upgrade" || kind == "host-reboot"
 }
 
 /// Says which strikes touched a host in `range`, and how its process ended there; the newest few. Cuts count when they part it from one of

@@ -13,6 +13,7 @@ mod entries;
 mod faults;
 mod general;
 mod graph;
+mod levels;
 mod liveness;
 mod once;
 mod panics;
@@ -78,6 +79,7 @@ const NARRATORS: &[&dyn Narrator] = &[
     &confirmations::Confirmations,
     &panics::Panics,
     &placements::Placements,
+    &levels::Levels,
     &liveness::Liveness,
 ];
 

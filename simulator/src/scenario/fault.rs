@@ -69,6 +69,9 @@ words! {
         Split = "split",
         /// What a host says to all others, or what it hears of them, arrives late by one and the same span, in order and unlost.
         Lag = "lag",
+        /// A host that is behind is given the next version, a feature level up: its process ends in good order and starts again as that. One
+        /// strike in four tries the way back on a host at the newest, which must be refused once the cluster's level has risen.
+        Upgrade = "upgrade",
     }
 }
 
@@ -196,7 +199,7 @@ pub(super) fn keys_of(kind: FaultKind) -> &'static [&'static str] {
         K::Pause | K::Suspend | K::HostReboot | K::DiskLost | K::DiskError | K::DiskFull | K::DiskStall => {
             &["lasts", "among", "node"]
         }
-        K::Cordon | K::Retire => &["lasts", "among", "node"],
+        K::Cordon | K::Retire | K::Upgrade => &["lasts", "among", "node"],
         K::ClockJump => &["among", "node", "by"],
         K::HostDead | K::MemberRemove => &["among", "node"],
         K::MemberAdd => &["node"],

@@ -341,6 +341,7 @@ fn check_cluster(cluster: &Cluster, table: &Table<'_, '_>) -> Result<(), Complai
     bounds(table, "drift_bound_ppm", cluster.drift_bound_ppm, 0, 500_000)?;
     bounds(table, "sessions_max", cluster.sessions_max, 1, 1 << 32)?;
     bounds(table, "answers_max", cluster.answers_max, 1, 1 << 32)?;
+    bounds(table, "old_hosts", cluster.old_hosts, 0, cluster.voters + cluster.workers + cluster.spares)?;
     at_least(table, "lease_ttl", cluster.lease_ttl, Duration::from_secs(1))?;
     Ok(())
 }

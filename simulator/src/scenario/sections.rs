@@ -86,6 +86,8 @@ section! {
         sessions_max: u64 = Settings::default().sessions_max,
         /// The most answers remembered per session.
         answers_max: u64 = Settings::default().answers_max,
+        /// So many hosts, from the first on, begin as the version of the feature level before the newest.
+        old_hosts: u64 = 0,
     }
 }
 

@@ -278,9 +278,14 @@ fn blows(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<
     let lasts = fault.lasts.max;
     let plain = |kind| Fault { kind, ..fault.clone() }.with_what_it_takes();
     let edited = match (number % EDITS, fault.kind) {
-        (0, FaultKind::CrashLoop | FaultKind::CrashLeader | FaultKind::Retire | FaultKind::HostReboot) => {
-            Fault { point: CrashPoint::Now, ..plain(FaultKind::Crash) }
-        }
+        (
+            0,
+            FaultKind::CrashLoop
+            | FaultKind::CrashLeader
+            | FaultKind::Retire
+            | FaultKind::HostReboot
+            | FaultKind::Upgrade,
+        ) => Fault { point: CrashPoint::Now, ..plain(FaultKind::Crash) },
         (
             0,
             FaultKind::IsolateLeader

@@ -3,6 +3,7 @@
 
 mod consensus;
 mod hosts;
+mod levels;
 
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
@@ -15,7 +16,7 @@ use crate::scenario::{
 type Theme = fn(&mut Scenario, &mut Rng);
 
 /// All of them. One that stands twice is drawn twice as often.
-const THEMES: [Theme; 21] = [
+const THEMES: [Theme; 23] = [
     consensus::elections,
     consensus::votes,
     consensus::uncounted,
@@ -37,6 +38,8 @@ const THEMES: [Theme; 21] = [
     hosts::movers,
     hosts::crowd,
     hosts::crowd,
+    levels::upgrades,
+    levels::upgrades,
 ];
 
 /// Gives `scenario` a theme, or leaves it as it was drawn.

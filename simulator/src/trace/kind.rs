@@ -233,8 +233,8 @@ kinds! {
     /// Another event that a node told.
     Told = "told" [
         what: Word(words::TOLD), "which";
-        detail: Number, "the host given up (host-lost), or the refused set's revision (stale-set-refused); else 0";
-        other: Number, "the revision of the set at work (stale-set-refused); else 0";
+        detail: Number, "the host given up (host-lost), the refused set's revision (stale-set-refused), or a feature level: the one that the process speaks from its start on, if it is not the newest (speaks-level), that of the cluster from now on (level-raised), or that of a cluster that has outgrown the process (outgrown); else 0";
+        other: Number, "the revision of the set at work (stale-set-refused), the level that the process speaks (outgrown); else 0";
     ]
     /// A heartbeat's acknowledgement arrived that grants a lease, as its agent would count it. A leader grants its own without a message.
     Granted = "granted" [

@@ -91,6 +91,7 @@ pub(crate) fn decided(data: &[u8], state: &State, mut line: impl FnMut([u64; 7])
         Action::DropHost { node } => line(host(word!(DECISIONS, "drop-host"), node.0)),
         Action::LoseHost { node } => line(host(word!(DECISIONS, "lose-host"), node.0)),
         Action::RegainHost { node } => line(host(word!(DECISIONS, "regain-host"), node.0)),
+        Action::RaiseLevel { .. } => line(host(word!(DECISIONS, "raise-level"), 0)),
         Action::Assign { moves } => {
             for placement in moves {
                 let [first, second] = text::pack(placement.name.as_str());
@@ -205,6 +206,7 @@ fn refusal(error: &RequestError) -> u64 {
         RequestError::NoRoom { .. } => word!(ANSWERS, "no-room"),
         RequestError::SessionExpired { .. } => word!(ANSWERS, "session-expired"),
         RequestError::IdReused { .. } => word!(ANSWERS, "id-reused"),
+        RequestError::BelowLevel { .. } => word!(ANSWERS, "below-level"),
         _ => word!(ANSWERS, "other-error"),
     }
 }

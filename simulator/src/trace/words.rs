@@ -63,11 +63,21 @@ pub const DECISIONS: &[&str] = &[
     "regain-host",
     "assign",
     "report",
+    "raise-level",
 ];
 
 /// What nodes tell.
-pub const TOLD: &[&str] =
-    &["host-lost", "lease-expired", "stale-set-refused", "refused", "joined", "retired"];
+pub const TOLD: &[&str] = &[
+    "host-lost",
+    "lease-expired",
+    "stale-set-refused",
+    "refused",
+    "joined",
+    "retired",
+    "speaks-level",
+    "level-raised",
+    "outgrown",
+];
 
 /// What hypervisors tell.
 pub const NEWS: &[&str] = &["done", "failed", "exited"];
@@ -108,6 +118,7 @@ pub const ANSWERS: &[&str] = &[
     "id-reused",
     "other-error",
     "other",
+    "below-level",
 ];
 
 /// What the operator does.

@@ -1,11 +1,13 @@
 //! The faults of a run: when each strikes, what it does, and how it is taken back.
 
 use blixard_node::ids::NodeId;
+use blixard_node::level::Level;
 use blixard_node::time::Duration;
 
 use super::event::Event;
 use super::host::Presence;
 use super::operator::Ask;
+use super::setup::before;
 use super::{Phase, World};
 use crate::clock::draw_rate;
 use crate::cuts::{self, Cut};
@@ -133,6 +135,7 @@ impl World<'_> {
                 Some((1 << host, Some(self.cut(cuts::ways_of(host, self.present())))))
             }
             K::DiskRot => self.rot(fault, lasts, dice),
+            K::Upgrade => self.upgrade(fault, lasts, dice),
             K::Clog => {
                 let host = self.aim(fault, dice)?;
                 let by = fault.by.draw(&mut dice.how);
@@ -204,6 +207,20 @@ impl World<'_> {
                 }
                 self.arm_crash(host, fault.point, lasts);
             }
+        }
+        Some((1 << host, None))
+    }
+
+    /// Puts another version on a host, and has its process end in good order; whatever ends it first, the next one is of that version.
+    fn upgrade(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
+        let back = dice.how.ratio(1, 4);
+        let fits = |host: usize| (self.hosts[host].level == Level::NEWEST) == back;
+        let host = self.target_that(fits, fault.among, fault.node, &mut dice.whom)?;
+        fault.node = Some(host as u64 + 1);
+        let level = &mut self.hosts[host].level;
+        *level = if back { before(*level) } else { Level(level.0 + 1) };
+        if self.hosts[host].is_up() {
+            self.retire(host, lasts);
         }
         Some((1 << host, None))
     }

@@ -1,6 +1,7 @@
 //! One host: its clock, disk and hypervisor, and the process that runs on it, if any.
 
 use blixard_node::ids::NodeId;
+use blixard_node::level::Level;
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 use blixard_runtime::Runtime;
@@ -43,6 +44,8 @@ pub(super) struct Host {
     pub(super) life: u32,
     /// The process stands still (a count of reasons).
     pub(super) paused: u32,
+    /// What its processes speak from their start on.
+    pub(super) level: Level,
     /// The whole host sleeps (a count of reasons).
     pub(super) suspended: u32,
     /// True time until which the CPU is taken.
@@ -103,6 +106,7 @@ impl Host {
             process: None,
             life: 0,
             paused: 0,
+            level: Level::NEWEST,
             suspended: 0,
             busy_until: 0,
             turn_scheduled: false,

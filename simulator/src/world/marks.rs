@@ -1,6 +1,6 @@
 //! Marks on rare states of the world. Nothing here changes what happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use blixard_node::ids::{NodeId, VmId};
 use blixard_node::time::{Duration, Time};
@@ -81,6 +81,8 @@ impl World<'_> {
         self.mark_if(!self.members.outgoing.is_empty(), WorldProbe::HealedInJoint);
         let nobody = self.hosts.iter().all(|host| host.leads.is_none());
         self.mark_if(nobody, WorldProbe::HealedWithoutLeader);
+        let levels: BTreeSet<_> = self.present().into_iter().map(|host| self.hosts[host].level).collect();
+        self.mark_if(levels.len() > 1, WorldProbe::HealedAmongVersions);
     }
 
     pub(super) fn mark_truths(&mut self, truths: &[Truth]) {

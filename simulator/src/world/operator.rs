@@ -17,6 +17,8 @@ const TICKETS: u64 = 1 << 62;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it asks before it gives up.
 const TRIES_MAX: u32 = 60;
+/// Why hosts are cordoned.
+const REASON: &str = "a fault";
 /// A member that is busy after so many tries is powered off, so that its VMs move.
 const BUSY_MAX: u32 = 2;
 
@@ -35,6 +37,8 @@ pub(super) enum Ask {
 struct Task {
     ask: Ask,
     id: RequestId,
+    /// Why, until the cluster's level turns out to be too low for that.
+    reason: &'static str,
     ticket: Ticket,
     due: u64,
     tries: u32,
@@ -76,7 +80,7 @@ impl World<'_> {
     pub(super) fn operate(&mut self, ask: Ask) {
         let now = self.now.get();
         let id = self.operator.fresh_id();
-        let task = Task { ask, id, ticket: Ticket(0), due: now, tries: 0, busy: 0 };
+        let task = Task { ask, id, reason: REASON, ticket: Ticket(0), due: now, tries: 0, busy: 0 };
         self.operator.tasks.push(task);
         self.plan_operator();
     }
@@ -105,7 +109,7 @@ impl World<'_> {
             task.ticket = Ticket(operator.next_ticket);
             operator.next_ticket += 1;
             if let Some(to) = operator.rng.pick(&self.askable).copied() {
-                asks.push((to, task.ticket, task.ask, task.id, task.tries));
+                asks.push((to, task.ticket, task.ask, (task.id, task.reason), task.tries));
             }
         }
         for (to, ticket, ask, id, tries) in asks {
@@ -144,6 +148,12 @@ impl World<'_> {
                 self.operator.tasks[place].id = id;
                 return;
             }
+            Err(RequestError::BelowLevel { .. }) => {
+                let id = self.operator.fresh_id();
+                let task = &mut self.operator.tasks[place];
+                (task.id, task.reason) = (id, "");
+                return;
+            }
             Err(RequestError::HostUnknown { .. }) => true,
             Err(error) if error.is_transient() => return,
             Err(_) => false,
@@ -156,7 +166,8 @@ impl World<'_> {
             return;
         }
         self.operator.tasks.remove(place);
-        let node = request_of(ask, RequestId { client: ClientId(0), sequence: 0, born: Revision(0) }).1;
+        let nobody = RequestId { client: ClientId(0), sequence: 0, born: Revision(0) };
+        let node = request_of(ask, (nobody, "")).1;
         self.log(Kind::Operator, None, [if done { 4 } else { 5 }, node, 0]);
         if let (true, Ask::Remove { node, host: Some(host) }) = (done, ask) {
             self.make_spare(host, node);
@@ -182,11 +193,12 @@ impl World<'_> {
     }
 }
 
-fn request_of(ask: Ask, id: RequestId) -> (u64, u64, Request) {
+fn request_of(ask: Ask, (id, reason): (RequestId, &str)) -> (u64, u64, Request) {
     match ask {
         Ask::Cordon { node, cordoned } => {
             let what = if cordoned { 0 } else { 1 };
-            (what, node.0, Request::Write { id, write: Write::CordonHost { node, cordoned } })
+            let reason = if cordoned { reason.to_owned() } else { String::new() };
+            (what, node.0, Request::Write { id, write: Write::CordonHost { node, cordoned, reason } })
         }
         Ask::Remove { node, .. } => (2, node.0, Request::Write { id, write: Write::RemoveHost { node } }),
         Ask::Transfer { to } => (3, to.map_or(0, |to| to.0), Request::TransferLeader { to }),

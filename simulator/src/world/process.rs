@@ -1,8 +1,10 @@
 //! Processes: how they start, run turns, and die at any point of one.
 
+use blixard_node::OpenError;
 use blixard_node::effects::Event as NodeEvent;
 use blixard_node::ids::{ClusterId, NodeId};
 use blixard_node::input::Input;
+use blixard_node::level::Level;
 use blixard_node::time::{Duration, Time};
 use blixard_runtime::{DiskError, Fatal, Runtime, Turn};
 
@@ -96,6 +98,10 @@ impl World<'_> {
                 host.process = Some(Box::new(process));
                 self.counts.starts += 1;
                 self.log(Kind::Started, Some(number), details);
+                let level = self.hosts[number].level;
+                if level != Level::NEWEST {
+                    self.log(Kind::Told, Some(number), [word!(TOLD, "speaks-level"), level.0.into(), 0]);
+                }
                 self.tell_found(number);
                 self.moment(Aim::Start, number);
                 if self.hosts[number].hypervisor.with(|inside| inside.alive().next().is_some()) {
@@ -106,6 +112,11 @@ impl World<'_> {
                 if recovering {
                     self.die_within(number, Duration::from_millis(200));
                 }
+            }
+            Err(Fatal::Open(OpenError::BelowLevel { cluster, .. })) => {
+                self.mark(WorldProbe::OpenedBelowLevel);
+                self.hosts[number].life += 1;
+                self.outgrown(number, cluster);
             }
             Err(fatal) => {
                 let node = host.node.0;
@@ -323,9 +334,13 @@ impl World<'_> {
         self.counts.turns += 1;
         self.tell_view(number);
         let mut retired = false;
+        let mut outgrown = None;
         let led = self.hosts[number].leads.is_some();
         for event in events.drain(..) {
             retired |= event == NodeEvent::Retired;
+            if let NodeEvent::Outgrown { cluster, .. } = event {
+                outgrown = Some(cluster);
+            }
             self.take_node_event(number, event);
         }
         self.scratch.events = events;
@@ -350,6 +365,10 @@ impl World<'_> {
             }
         }
         self.plan_wake(number);
+        if let Some(cluster) = outgrown {
+            self.end_process(number, End::Itself, None);
+            return self.outgrown(number, cluster);
+        }
         let host = &self.hosts[number];
         if retired && host.retiring {
             let after = host.down_for;
@@ -441,6 +460,10 @@ impl World<'_> {
             NodeEvent::Refused { .. } => told(word!(TOLD, "refused"), 0, 0),
             NodeEvent::Joined => told(word!(TOLD, "joined"), 0, 0),
             NodeEvent::Retired => told(word!(TOLD, "retired"), 0, 0),
+            NodeEvent::LevelRaised { level } => told(word!(TOLD, "level-raised"), level.0.into(), 0),
+            NodeEvent::Outgrown { cluster, own } => {
+                told(word!(TOLD, "outgrown"), cluster.0.into(), own.0.into());
+            }
         }
     }
 
@@ -526,6 +549,15 @@ impl World<'_> {
         };
         self.log(Kind::Ended, Some(number), [node, why as u64, write, lost]);
         self.plan_hypervisor(number);
+    }
+
+    /// A process was too old for its cluster, which is as it should be if that is true. The operator gives the host a newer version.
+    fn outgrown(&mut self, number: usize, cluster: Level) {
+        let (now, host) = (self.true_time(), &mut self.hosts[number]);
+        self.checkers.on_outgrown(now, host.node, host.level, cluster);
+        host.level = cluster.max(host.level);
+        let after = self.scenario.process.restart.draw(&mut self.hosts[number].process_rng);
+        self.start_after(number, after);
     }
 
     /// The process ended itself. Only faults that were injected may lead to that.

@@ -214,7 +214,8 @@ impl World<'_> {
         if self.workload.busy() > 0 {
             return Some(format!("{} clients still wait for an answer", self.workload.busy()));
         }
-        let up = core.iter().map(|host| self.hosts[*host].node).collect();
+        let speaks = |host: &usize| (self.hosts[*host].node, self.hosts[*host].level);
+        let up = core.iter().map(speaks).collect();
         self.checkers.converged(&replicas(self.nodes(core)), &up).err()
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use blixard_node::command::HostSpec;
 use blixard_node::config::{Limits, NodeConfig, RaftConfig, Settings};
 use blixard_node::ids::{ClusterId, NodeId};
+use blixard_node::level::Level;
 use blixard_node::rng::Rng;
 use blixard_node::spec::Resources;
 use blixard_node::time::{Duration, Time};
@@ -94,7 +95,11 @@ impl<'s> World<'s> {
         let hypervisor = self.new_hypervisor(number, node, &clock);
         let rngs = [streams::NODES, streams::DISKS, streams::PROCESSES]
             .map(|stream| Rng::new(self.seed, stream + number as u64));
-        self.hosts.push(Host::new(node, presence, clock, disk, hypervisor, rngs));
+        let mut host = Host::new(node, presence, clock, disk, hypervisor, rngs);
+        if (number as u64) < self.scenario.cluster.old_hosts {
+            host.level = before(Level::NEWEST);
+        }
+        self.hosts.push(host);
     }
 
     /// A node id never used before, at home on `host`.
@@ -191,6 +196,7 @@ impl<'s> World<'s> {
                 inflight_max: cluster.inflight_max as usize,
                 uncommitted_bytes_max: cluster.uncommitted_bytes_max,
             },
+            feature_level: host.level,
             limits: Limits {
                 requests_max: cluster.requests_max as usize,
                 forwards_max: cluster.forwards_max as usize,
@@ -205,6 +211,11 @@ impl<'s> World<'s> {
         let present = self.hosts.iter().filter(|host| host.presence == Presence::In);
         self.askable.extend(present.map(|host| host.node));
     }
+}
+
+/// The level of the version before; that of the first is itself.
+pub(super) fn before(level: Level) -> Level {
+    Level(level.0 - 1).max(Level::FIRST)
 }
 
 pub(super) fn address(host: usize) -> String {

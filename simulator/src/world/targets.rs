@@ -39,12 +39,24 @@ impl World<'_> {
 
     /// Draws a host; none when there is no such host now.
     pub(super) fn target(&self, among: Among, node: Option<u64>, rng: &mut Rng) -> Option<usize> {
+        self.target_that(|_| true, among, node, rng)
+    }
+
+    /// Draws a host that `fits`; none when there is no such host now.
+    pub(super) fn target_that(
+        &self,
+        fits: impl Fn(usize) -> bool,
+        among: Among,
+        node: Option<u64>,
+        rng: &mut Rng,
+    ) -> Option<usize> {
         if let Some(node) = node {
             let host = node as usize - 1;
-            return (self.hosts[host].presence == Presence::In).then_some(host);
+            return (self.hosts[host].presence == Presence::In && fits(host)).then_some(host);
         }
         let leader = self.leader();
         let mut hosts = self.present();
+        hosts.retain(|host| fits(*host));
         hosts.retain(|host| match among {
             Among::Any => true,
             Among::Voters => self.is_voter(*host),

@@ -110,6 +110,28 @@ mod planted {
     }
 
     #[test]
+    fn the_level_raised_too_early() {
+        let words = [
+            "starts as an older version: it speaks level 1",
+            "first carried out by",
+            "raises the cluster's level to 2",
+        ];
+        explained("mixed-versions", sabotage("level-raised-too-early"), &["feature-level"], &words);
+    }
+
+    #[test]
+    fn the_process_that_goes_on_below_the_level() {
+        let words = ["raises the cluster's level to 2", "is given another version", "it speaks level 1"];
+        explained("mixed-versions", sabotage("below-level-opens"), &["feature-level"], &words);
+    }
+
+    #[test]
+    fn who_speaks_too_little_is_taken_in() {
+        let words = ["raises the cluster's level to 2", "it speaks level 1", "what n"];
+        explained("mixed-versions", sabotage("join-below-level-accepted"), &["feature-level"], &words);
+    }
+
+    #[test]
     fn the_term_not_persisted() {
         let words = [
             "votes for",

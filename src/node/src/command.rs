@@ -3,6 +3,7 @@
 
 use crate::hypervisor::VmReport;
 use crate::ids::{Epoch, Incarnation, NodeId, RequestId, VmId};
+use crate::level::Level;
 use crate::request::Write;
 use crate::spec::{Labels, Resources, VmName};
 use crate::time::WallMs;
@@ -63,6 +64,11 @@ pub enum Action {
         node: NodeId,
         /// What changed.
         reports: Vec<VmReport>,
+    },
+    /// Raises the cluster's level: the leader has seen every member announce it. Without effect when one does not, any more or yet.
+    RaiseLevel {
+        /// The new level.
+        to: Level,
     },
 }
 

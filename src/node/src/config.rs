@@ -2,6 +2,7 @@
 
 use crate::command::HostSpec;
 use crate::ids::NodeId;
+use crate::level::Level;
 use crate::time::Duration;
 
 /// One node's configuration.
@@ -17,13 +18,16 @@ pub struct NodeConfig {
     pub raft: RaftConfig,
     /// Bounds of queues.
     pub limits: Limits,
+    /// The newest feature level it speaks. Below [`Level::NEWEST`] it behaves as a program of that level.
+    pub feature_level: Level,
 }
 
 impl NodeConfig {
     /// The node `id` on `host` with the usual timing and bounds.
     #[must_use]
     pub fn new(id: NodeId, host: HostSpec, peers: Vec<(NodeId, String)>) -> Self {
-        Self { id, host, peers, raft: RaftConfig::default(), limits: Limits::default() }
+        let (raft, limits) = (RaftConfig::default(), Limits::default());
+        Self { id, host, peers, raft, limits, feature_level: Level::NEWEST }
     }
 }
 

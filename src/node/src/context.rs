@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::effects::{Effects, Event};
 use crate::ids::{NodeId, Ticket};
+use crate::level::Level;
 use crate::message::{Body, Message};
 use crate::probes::{Probe, Probes};
 use crate::request::Reply;
@@ -17,6 +18,8 @@ pub(crate) struct Me {
     /// Drawn anew by each process.
     pub(crate) process: u64,
     pub(crate) probes: Probes,
+    /// The cluster's level, when it turned out to be above this process's: then nothing of it must have any effect any more.
+    pub(crate) outgrown: Option<Level>,
     /// Messages to itself, taken in before the turn ends.
     pub(crate) loopback: Vec<Message>,
 }
@@ -40,6 +43,21 @@ pub(crate) enum Asker {
 impl Context<'_> {
     pub(crate) fn id(&self) -> NodeId {
         self.me.identity.node
+    }
+
+    /// The level that this process speaks.
+    pub(crate) fn level(&self) -> Level {
+        self.me.config.feature_level
+    }
+
+    /// Whether a level is above this process's; from then on it is outgrown.
+    pub(crate) fn is_outgrown_by(&mut self, level: Level) -> bool {
+        let above = level > self.level() && !planted!(BelowLevelOpens);
+        if above {
+            self.hit_if(self.me.outgrown.is_none(), Probe::Outgrown);
+            self.me.outgrown = self.me.outgrown.max(Some(level));
+        }
+        above
     }
 
     pub(crate) fn message(&self, body: Body) -> Message {

@@ -2,6 +2,7 @@
 
 use crate::hypervisor::HypervisorRequest;
 use crate::ids::{NodeId, OpId, Revision, Ticket};
+use crate::level::Level;
 use crate::message::Message;
 use crate::request::Reply;
 use crate::stored::WriteBatch;
@@ -111,4 +112,16 @@ pub enum Event {
     Joined,
     /// It has handed over what it could and may be ended.
     Retired,
+    /// It has carried out that the cluster's feature level rises.
+    LevelRaised {
+        /// The level from now on.
+        level: Level,
+    },
+    /// The cluster's feature level is above its own: it can do no more. The turn that finds out has no other effect.
+    Outgrown {
+        /// The cluster's level.
+        cluster: Level,
+        /// Its own.
+        own: Level,
+    },
 }

@@ -1,6 +1,7 @@
 //! Errors that reach a client. Each kind has a stable code, which JSON output and `docs/errors.md` carry.
 
 use crate::ids::{Generation, NodeId, Revision};
+use crate::level::Level;
 use crate::spec::VmName;
 
 /// Why a request was not done.
@@ -125,6 +126,18 @@ pub enum RequestError {
         /// Its bound.
         max: u64,
     },
+    /// The cluster's feature level is too low for the request: not every member would understand it.
+    #[error("{what} needs feature level {needs}, and the cluster is at {level}: {}", upgrades(.held_back_by))]
+    BelowLevel {
+        /// What of the request.
+        what: String,
+        /// The lowest level that knows it.
+        needs: Level,
+        /// The cluster's, or that of the member that was asked when it is that one that is too old.
+        level: Level,
+        /// The hosts that announce less than `needs`, at most [`RequestError::HOSTS_MAX`]; none when the level is about to rise.
+        held_back_by: Vec<NodeId>,
+    },
 }
 
 impl RequestError {
@@ -153,13 +166,18 @@ impl RequestError {
             Self::NoLeader => "BLX-REQ-003",
             Self::Unknown { .. } => "BLX-REQ-004",
             Self::Overloaded { .. } => "BLX-REQ-005",
+            Self::BelowLevel { .. } => "BLX-REQ-006",
         }
     }
 
     /// Whether repeating the same request under the same id may succeed without anything else changing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NoLeader | Self::Unknown { .. } | Self::Overloaded { .. })
+        match self {
+            Self::NoLeader | Self::Unknown { .. } | Self::Overloaded { .. } => true,
+            Self::BelowLevel { held_back_by, .. } => held_back_by.is_empty(),
+            _ => false,
+        }
     }
 
     /// Whether the request certainly had no effect.
@@ -167,6 +185,14 @@ impl RequestError {
     pub fn had_no_effect(&self) -> bool {
         !matches!(self, Self::Unknown { .. } | Self::SessionExpired { .. } | Self::IdReused { .. })
     }
+}
+
+fn upgrades(held_back_by: &[NodeId]) -> String {
+    if held_back_by.is_empty() {
+        return "it is about to rise, try again".into();
+    }
+    let hosts: Vec<String> = held_back_by.iter().map(ToString::to_string).collect();
+    format!("upgrade {} first", hosts.join(", "))
 }
 
 fn rejections(hosts: &[(NodeId, String)]) -> String {

@@ -66,7 +66,7 @@ impl Join {
             return;
         };
         self.tried += 1;
-        let spec = Box::new(ctx.me.config.host.clone());
+        let spec = Box::new(ctx.me.config.host.clone().announcing(ctx.level()));
         ctx.send(to, Body::Join(spec));
     }
 
@@ -107,7 +107,13 @@ impl Join {
                 }
             }
             Body::Joined { .. } => self.taken_in(cluster, ctx),
-            Body::Refused { reason } => {
+            Body::Refused { below: Some(level), .. } => {
+                let ours = ctx.me.identity.cluster;
+                if ours == ClusterId(0) || ours == cluster {
+                    ctx.is_outgrown_by(level);
+                }
+            }
+            Body::Refused { reason, below: None } => {
                 let ours = ctx.me.identity.cluster;
                 if !self.refused && (ours == ClusterId(0) || ours == cluster) {
                     ctx.hit(Probe::IdentityRefused);

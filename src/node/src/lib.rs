@@ -19,6 +19,7 @@ pub mod hypervisor;
 pub mod ids;
 pub mod input;
 mod join;
+pub mod level;
 pub mod message;
 pub mod node;
 mod open;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::command::HostSpec;
 use crate::hypervisor::{Run, VmReport};
 use crate::ids::{ClusterId, Generation, Incarnation, NodeId, Revision};
+use crate::level::Level;
 use crate::request::{Reply, Request};
 use crate::spec::{VmName, VmSpec, Wanted};
 use crate::time::{Duration, Time};
@@ -79,6 +80,8 @@ pub enum Body {
     Refused {
         /// Why, for people.
         reason: String,
+        /// When it is refused for speaking less than this level: so is every process that does, and no other.
+        below: Option<Level>,
     },
 }
 
@@ -113,6 +116,8 @@ pub struct Heartbeat {
     pub reports: Vec<VmReport>,
     /// The agent has something new to tell or was nudged: answer without waiting to serve others along with it.
     pub urgent: bool,
+    /// The level that the agent's process speaks. What the state has of it may be of an earlier process.
+    pub level: Level,
 }
 
 /// Names a heartbeat: `process` is drawn anew by each process of the agent, so that no acknowledgement for an
@@ -140,6 +145,8 @@ pub struct HeartbeatAck {
     pub set: Option<Vec<Assignment>>,
     /// The leader's reachable members: voters first, for finding the next leader.
     pub members: Vec<(NodeId, String)>,
+    /// The cluster's level, or a lower one.
+    pub level: Level,
 }
 
 /// A VM assigned to a host.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::agent::Agent;
 use crate::config::NodeConfig;
 use crate::context::{Asker, Context, Me};
-use crate::controller::{ConsensusView, Controller};
+use crate::controller::{ConsensusView, Controller, Unopened};
 use crate::effects::{Effects, Event};
 use crate::error::RequestError;
 use crate::ids::{ClusterId, Incarnation, NodeId, Revision, Ticket};
 use crate::input::Input;
 use crate::join::Join;
+use crate::level::Level;
 use crate::message::{Body, Message};
 use crate::open::OpenError;
 use crate::probes::{Probe, Probes};
@@ -68,9 +69,13 @@ impl Node {
         let agent = Agent::open(stored.agent.clone(), process, now.boot);
         let join = Join::new(stored.identity.is_none(), now.boot);
         let raft_rng = Rng::new(rng.u64(), 0);
-        let controller = Controller::open(config.id, &config.raft, stored, raft_rng, now.boot)
-            .map_err(|reason| OpenError::Corrupt { reason })?;
-        let me = Me { config, identity, process, probes, loopback: Vec::new() };
+        let own = config.feature_level;
+        let controller =
+            Controller::open(&config, stored, raft_rng, now.boot).map_err(|unopened| match unopened {
+                Unopened::Corrupt(reason) => OpenError::Corrupt { reason },
+                Unopened::BelowLevel(cluster) => OpenError::BelowLevel { cluster, own },
+            })?;
+        let me = Me { config, identity, process, probes, outgrown: None, loopback: Vec::new() };
         let forwards = BTreeMap::new();
         Ok(Self { me, controller, agent, join, forwards, next_forward: 0, retire: None, fresh: true, now })
     }
@@ -123,6 +128,12 @@ impl Node {
         self.controller.revision().unwrap_or_default()
     }
 
+    /// The newest feature level that it speaks.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.me.config.feature_level
+    }
+
     /// When its agent's lease ends, if it has one.
     #[must_use]
     pub fn lease_end(&self) -> Option<Time> {
@@ -150,6 +161,9 @@ impl Node {
     /// When it wants [`Input::Wake`] at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        if self.me.outgrown.is_some() {
+            return None;
+        }
         if self.fresh {
             return Some(self.now.boot);
         }
@@ -164,6 +178,9 @@ impl Node {
     /// Takes one input.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Effects) {
         self.now = Now { boot: self.now.boot.max(now.boot), wall: now.wall };
+        if self.me.outgrown.is_some() {
+            return;
+        }
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
         self.controller.advance_clock(ctx);
         match input {
@@ -186,6 +203,9 @@ impl Node {
         self.controller.advance_clock(ctx);
         self.join.advance(ctx, self.agent.members());
         for _ in 0..LOOPBACK_ROUNDS_MAX {
+            if self.me.outgrown.is_some() {
+                break;
+            }
             let ctx = &mut Context { now: self.now, me: &mut self.me, out };
             self.controller.settle(ctx);
             if self.join.is_member(ctx.me) {
@@ -199,8 +219,18 @@ impl Node {
                 self.deliver(message, out);
             }
         }
+        if let Some(cluster) = self.me.outgrown {
+            return self.fall_silent(cluster, out);
+        }
         self.retire(out);
         self.controller.end_turn(&mut Context { now: self.now, me: &mut self.me, out });
+    }
+
+    /// The cluster says what this process does not understand: the turn that found out, and all later ones, come to nothing, as if it had
+    /// died before. Its end is the caller's to bring about.
+    fn fall_silent(&mut self, cluster: Level, out: &mut Effects) {
+        *out = Effects::default();
+        out.events.push(Event::Outgrown { cluster, own: self.level() });
     }
 
     /// Asserts the invariants of this one node.
@@ -214,6 +244,10 @@ impl Node {
     fn deliver(&mut self, message: Message, out: &mut Effects) {
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
         let Message { cluster, from, incarnation, body } = message;
+        // A program of that level cannot read it.
+        if body.level() > ctx.level() {
+            return;
+        }
         if let Body::Join(spec) = body {
             return self.asked_to_join(cluster, from, incarnation, *spec, out);
         }
@@ -272,7 +306,7 @@ impl Node {
         }
         if cluster != ClusterId(0) && cluster != ctx.me.identity.cluster {
             let reason = format!("this is cluster {:x}, not {:x}", ctx.me.identity.cluster.0, cluster.0);
-            return ctx.send(from, Body::Refused { reason });
+            return ctx.send(from, Body::Refused { reason, below: None });
         }
         if self.controller.is_leader() {
             self.controller.join(from, incarnation, spec, ctx);
@@ -294,6 +328,15 @@ impl Node {
     fn request(&mut self, ticket: Ticket, request: Request, out: &mut Effects) {
         let leader = self.other_leader();
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
+        if let Request::Write { write, .. } = &request
+            && write.level() > ctx.level()
+        {
+            ctx.hit(Probe::RequestBelowLevel);
+            let (what, needs) = (write.newest_part().into(), write.level());
+            let (level, held_back_by) = (ctx.level(), vec![ctx.id()]);
+            let error = RequestError::BelowLevel { what, needs, level, held_back_by };
+            return ctx.answer(Asker::Local(ticket), Err(error));
+        }
         if let Request::Read { read, consistency: Consistency::Stale } = &request
             && self.controller.is_replica()
         {
@@ -397,7 +440,7 @@ fn is_served(controller: &Controller, from: NodeId, incarnation: Incarnation, ct
         ctx.hit(Probe::IdentityRefused);
         let error = if known { "belongs to another data directory" } else { "was removed from the cluster" };
         let reason = format!("node id {from} {error}; join under an id never used before");
-        ctx.send(from, Body::Refused { reason });
+        ctx.send(from, Body::Refused { reason, below: None });
     }
     !refused
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::codec;
 use crate::config::{NodeConfig, Settings};
 use crate::ids::{ClusterId, Incarnation, NodeId, Revision};
+use crate::level::Level;
 use crate::rng::Rng;
 use crate::state::{Host, State};
 use crate::stored::{AgentRecord, HardState, Identity, Membership, Snapshot, Stored};
@@ -31,6 +32,16 @@ pub enum OpenError {
         /// What does not fit.
         reason: String,
     },
+    /// The cluster's feature level is above the process's.
+    #[error(
+        "the cluster is at feature level {cluster}, and this process speaks {own}: start a version that speaks {cluster}, or raise --feature-level"
+    )]
+    BelowLevel {
+        /// The cluster's.
+        cluster: Level,
+        /// The process's.
+        own: Level,
+    },
     /// The configuration cannot work.
     #[error("bad configuration: {reason}")]
     BadConfig {
@@ -47,6 +58,7 @@ impl OpenError {
             Self::WrongNode { .. } => "BLX-NODE-001",
             Self::Corrupt { .. } => "BLX-NODE-002",
             Self::BadConfig { .. } => "BLX-NODE-003",
+            Self::BelowLevel { .. } => "BLX-NODE-011",
         }
     }
 }
@@ -74,12 +86,10 @@ pub fn bootstrap(
     }
     let incarnation = Incarnation(Rng::new(seed, config.id.0).u64().max(1));
     let mut state = State::new(cluster, settings.clone(), Revision(FIRST_INDEX));
-    state = State::restore(
-        state,
-        [(config.id, Host::new(config.host.clone(), incarnation, Revision(FIRST_INDEX)))],
-        [],
-        [],
-    );
+    state.level = config.feature_level;
+    let host = config.host.clone().announcing(config.feature_level);
+    let host = Host::new(host, incarnation, Revision(FIRST_INDEX));
+    state = State::restore(state, [(config.id, host)], [], []);
     let membership = Membership { voters: vec![config.id], ..Membership::default() };
     let data: Bytes = codec::encode_state(&state);
     Ok(Stored {
@@ -117,7 +127,15 @@ impl NodeConfig {
         if raft.uncommitted_bytes_max <= raft.append_bytes_max {
             return bad("uncommitted_bytes_max must be above append_bytes_max");
         }
-        if let Err(reason) = crate::spec::validate_labels(&self.host.labels) {
+        if !(Level::FIRST..=Level::NEWEST).contains(&self.feature_level) {
+            let (level, first, newest) = (self.feature_level, Level::FIRST, Level::NEWEST);
+            return bad(format!("feature level {level}: this version speaks {first} to {newest}"));
+        }
+        if self.host.labels.contains_key(Level::LABEL) {
+            return bad(format!("label {}: it is the node's own, do not give it", Level::LABEL));
+        }
+        let announced = self.host.clone().announcing(self.feature_level);
+        if let Err(reason) = crate::spec::validate_labels(&announced.labels) {
             return bad(reason);
         }
         Ok(())

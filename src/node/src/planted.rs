@@ -45,6 +45,8 @@ mod catalogue {
         Leases,
         /// Never twice, by confirmation; what a host does.
         Agent,
+        /// Members of several versions.
+        Levels,
         /// Not the node: what stands behind its four traits breaks its word.
         Environment,
     }
@@ -60,6 +62,7 @@ mod catalogue {
                 Self::Scheduler => "scheduler",
                 Self::Leases => "leases",
                 Self::Agent => "agent",
+                Self::Levels => "levels",
                 Self::Environment => "environment",
             }
         }
@@ -306,6 +309,20 @@ mod catalogue {
             /// A host is not told that a VM is to stop.
             StopNotTold = "stop-not-told",
                 ["liveness"];
+        }
+        Levels {
+            /// The level is raised when most hosts announce it, not all.
+            LevelRaisedTooEarly = "level-raised-too-early",
+                ["feature-level", "liveness"];
+            /// A snapshot does not hold the cluster's level.
+            LevelForgottenInSnapshot = "level-forgotten-in-snapshot",
+                ["feature-level", "state-hash"];
+            /// A process goes on although the cluster's level is above its own.
+            BelowLevelOpens = "below-level-opens",
+                ["feature-level"];
+            /// Who speaks less than the cluster's level is taken in, and granted leases, all the same.
+            JoinBelowLevelAccepted = "join-below-level-accepted",
+                ["feature-level"];
         }
     }
 

@@ -242,27 +242,44 @@ probes! {
     SilentHostCalled = "silent-host-called",
     /// A node that waits to be taken in was told of members that it did not know.
     FoundWhileJoining = "member-found-while-joining",
+    /// The cluster's feature level was raised.
+    LevelRaised = "level-raised",
+    /// The level stood at what some hosts announced, because others did not.
+    LevelHeldBack = "level-held-back-by-an-old-host",
+    /// A request was refused because the cluster's level was too low for it.
+    RequestBelowLevel = "request-refused-below-its-level",
+    /// A node was not taken in because its level was too low.
+    JoinBelowLevel = "join-below-the-level-refused",
+    /// A member's heartbeat was refused because its process's level was too low.
+    HeartbeatBelowLevel = "heartbeat-below-the-level-refused",
+    /// A host's announcement was brought up to date from its heartbeat.
+    AnnouncedAnew = "level-announced-by-heartbeat",
+    /// A process found that the cluster's level was above its own, and ended.
+    Outgrown = "process-outgrown-by-the-level",
 }
+
+/// The words that hold a bit for each probe.
+const WORDS: usize = Probe::ALL.len().div_ceil(64);
 
 /// Which probes were hit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Probes(u128);
+pub struct Probes([u64; WORDS]);
 
 impl Probes {
     /// Marks one.
     pub fn hit(&mut self, probe: Probe) {
-        self.0 |= 1 << probe as u32;
+        self.0[probe as usize / 64] |= 1 << (probe as usize % 64);
     }
 
     /// Whether it was hit.
     #[must_use]
     pub fn has(&self, probe: Probe) -> bool {
-        self.0 & (1 << probe as u32) != 0
+        self.0[probe as usize / 64] & (1 << (probe as usize % 64)) != 0
     }
 
     /// Adds another node's.
     pub fn merge(&mut self, other: Self) {
-        self.0 |= other.0;
+        self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
     }
 
     /// Those that were hit.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::RequestError;
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
+use crate::level::Level;
 use crate::spec::{Labels, Phase, Resources, VmName, VmSpec, Wanted};
 use crate::time::{Duration, WallMs};
 
@@ -90,12 +91,34 @@ pub enum Write {
         node: NodeId,
         /// Whether to keep them off.
         cordoned: bool,
+        /// Why, for people; may be empty, at most [`Write::REASON_LEN_MAX`] bytes.
+        reason: String,
     },
     /// Has a host leave the cluster for good, as soon as it votes no more. Refused while VMs are assigned to it.
     RemoveHost {
         /// The host.
         node: NodeId,
     },
+}
+
+impl Write {
+    /// The longest reason of a cordon, in bytes.
+    pub const REASON_LEN_MAX: usize = 256;
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A sentence that names the value and its bound.
+    pub fn validate(&self) -> Result<(), String> {
+        match self {
+            Self::CreateVm { spec, .. } | Self::UpdateVm { spec, .. } => spec.validate(),
+            Self::CordonHost { reason, .. } if reason.len() > Self::REASON_LEN_MAX => {
+                let (len, max) = (reason.len(), Self::REASON_LEN_MAX);
+                Err(format!("the reason has {len} bytes: at most {max} are kept"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A look at the cluster.
@@ -221,6 +244,8 @@ pub struct ClusterView {
     pub term: u64,
     /// Its state's revision.
     pub revision: Revision,
+    /// The feature level that all members speak.
+    pub level: Level,
     /// All members, by id.
     pub members: Vec<MemberView>,
 }
@@ -264,6 +289,10 @@ pub struct MemberView {
     pub healthy: bool,
     /// New VMs are kept off.
     pub cordoned: bool,
+    /// Why; empty when nobody said.
+    pub cordon_reason: String,
+    /// The feature level it has announced.
+    pub level: Level,
     /// On its way out of the cluster.
     pub leaving: bool,
     /// What it offers.

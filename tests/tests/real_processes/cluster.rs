@@ -163,8 +163,14 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, id: u64) {
+        self.start_with(id, &[]);
+    }
+
+    /// Starts a member with further arguments.
+    pub(crate) fn start_with(&mut self, id: u64, args: &[&str]) {
         let log = File::options().create(true).append(true).open(self.log(id)).unwrap();
-        let process = self.command(id).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let process =
+            self.command(id).args(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let before = self.members.get_mut(&id).unwrap().process.replace(process);
         assert!(before.is_none(), "member {id} was started twice");
     }

@@ -15,6 +15,7 @@ mod failover;
 mod figures;
 mod guest;
 mod history;
+mod levels;
 mod linux;
 mod lives;
 mod network;

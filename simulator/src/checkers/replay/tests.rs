@@ -6,6 +6,7 @@ use blixard_node::codec::encode_command;
 use blixard_node::command::{HostSpec, Place};
 use blixard_node::config::Settings;
 use blixard_node::ids::{ClientId, ClusterId, Incarnation};
+use blixard_node::level::Level;
 use blixard_node::spec::{FailoverPolicy, Labels, RestartPolicy, VmSpec};
 
 use super::super::view::LogView;
@@ -20,6 +21,8 @@ pub(in crate::checkers) struct Cluster {
     pub(in crate::checkers) replicas: Vec<NodeId>,
     /// So many entries at the end it has not carried out.
     pub(in crate::checkers) not_applied: u64,
+    pub(in crate::checkers) level: Level,
+    pub(in crate::checkers) lease: bool,
 }
 
 impl NodeView for Cluster {
@@ -50,13 +53,21 @@ impl NodeView for Cluster {
     fn replicates_to(&self, node: NodeId) -> bool {
         self.replicas.contains(&node)
     }
+    fn level(&self) -> Level {
+        self.level
+    }
+    fn has_lease(&self) -> bool {
+        self.lease
+    }
 }
 
 impl Cluster {
     pub(in crate::checkers) fn new() -> Self {
         let state = State::new(ClusterId(1), Settings::default(), Revision(0));
         let (id, replicas) = (NodeId(1), vec![NodeId(1)]);
-        let mut cluster = Self { state, log: Vec::new(), hashes: Vec::new(), id, replicas, not_applied: 0 };
+        let (log, hashes, not_applied) = (Vec::new(), Vec::new(), 0);
+        let mut cluster =
+            Self { state, log, hashes, id, replicas, not_applied, level: Level::NEWEST, lease: false };
         let host = HostSpec {
             address: "here".into(),
             capacity: Resources { vcpus: 4, memory_mib: 1_000 },
@@ -169,7 +180,11 @@ fn a_retry_without_effect_passes_and_one_with_effect_is_found() {
     if let Some(state) = &mut replay.state {
         state.sessions = cluster.state.sessions.clone();
     }
-    cluster.write(1, Write::CordonHost { node: NodeId(1), cordoned: true }, Place::Unneeded);
+    cluster.write(
+        1,
+        Write::CordonHost { node: NodeId(1), cordoned: true, reason: String::new() },
+        Place::Unneeded,
+    );
     assert_eq!(cluster.feed(&mut replay).unwrap_err().property, "exactly-once");
 }
 
@@ -237,7 +252,11 @@ fn messages_name_the_revisions_and_the_values() {
     replay.executed.insert(id, Revision(3));
     replay.state.as_mut().expect("one").sessions = Default::default();
     cluster.state.sessions = Default::default();
-    cluster.write(1, Write::CordonHost { node: NodeId(1), cordoned: true }, Place::Unneeded);
+    cluster.write(
+        1,
+        Write::CordonHost { node: NodeId(1), cordoned: true, reason: String::new() },
+        Place::Unneeded,
+    );
     assert_eq!(
         cluster.feed(&mut replay).unwrap_err().message,
         format!("request {id:?} took effect at r3 and again at r4")

@@ -3,7 +3,7 @@
 const theme = {};
 const STYLES_OF_FAULTS = {
   network: ["partition", "one-way", "isolate-leader", "bridge", "ring", "clog", "isolate", "split", "lag"],
-  process: ["crash", "crash-leader", "crash-loop", "crash-all", "retire", "pause", "suspend", "host-reboot", "host-dead"],
+  process: ["crash", "crash-leader", "crash-loop", "crash-all", "retire", "upgrade", "pause", "suspend", "host-reboot", "host-dead"],
   disk: ["disk-error", "disk-full", "disk-stall", "disk-lost", "bit-rot"],
   clock: ["clock-jump", "drift"],
 };

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use blixard_node::ids::NodeId;
+use blixard_node::request::Write;
 use clap::{Args, Subcommand};
 
 use super::output::Format;
@@ -354,7 +355,13 @@ pub(super) enum ClusterCommand {
         to: Option<NodeId>,
     },
     /// Keep new VMs off a host
-    Cordon(Host),
+    Cordon {
+        #[command(flatten)]
+        host: Host,
+        /// Why, for whoever looks at the cluster's status; at most 256 bytes
+        #[arg(long, value_name = "TEXT", env = "BLIXARD_REASON", value_parser = reason)]
+        reason: Option<String>,
+    },
     /// Let new VMs on a host again
     Uncordon(Host),
 }
@@ -364,6 +371,13 @@ pub(super) struct Host {
     /// The host's id, as in 3 or n3
     #[arg(value_name = "NODE", env = "BLIXARD_NODE", value_parser = node_id)]
     pub(super) node: NodeId,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=Write::REASON_LEN_MAX => Ok(text.to_owned()),
+        len => Err(format!("write 1 to {} bytes, not {len}", Write::REASON_LEN_MAX)),
+    }
 }
 
 fn node_id(text: &str) -> Result<NodeId, String> {

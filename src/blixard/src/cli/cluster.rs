@@ -24,8 +24,10 @@ pub(super) async fn run(command: ClusterCommand, mut client: Client, output: Out
         ClusterCommand::Join { node, bind } => join(&mut client, output, node, bind.as_deref(), wait).await,
         ClusterCommand::Leave(Host { node }) => leave(&mut client, output, node, wait).await,
         ClusterCommand::TransferLeader { to } => transfer(&mut client, output, to, wait).await,
-        ClusterCommand::Cordon(Host { node }) => cordon(&mut client, node, true).await,
-        ClusterCommand::Uncordon(Host { node }) => cordon(&mut client, node, false).await,
+        ClusterCommand::Cordon { host: Host { node }, reason } => {
+            cordon(&mut client, node, true, reason.unwrap_or_default()).await
+        }
+        ClusterCommand::Uncordon(Host { node }) => cordon(&mut client, node, false, String::new()).await,
     };
     match done {
         Ok(cluster) => {
@@ -39,10 +41,16 @@ pub(super) async fn run(command: ClusterCommand, mut client: Client, output: Out
     }
 }
 
-async fn cordon(client: &mut Client, node: NodeId, cordoned: bool) -> Result<ClusterView, CliError> {
+async fn cordon(
+    client: &mut Client,
+    node: NodeId,
+    cordoned: bool,
+    reason: String,
+) -> Result<ClusterView, CliError> {
     client
         .write(|channel, id| {
-            let request = v1::CordonRequest { id: Some(id), node: node.0, cordoned };
+            let reason = reason.clone();
+            let request = v1::CordonRequest { id: Some(id), node: node.0, cordoned, reason };
             async move { ClusterServiceClient::new(channel).cordon(request).await }
         })
         .await?;
@@ -94,7 +102,7 @@ async fn leave(
     node: NodeId,
     wait: bool,
 ) -> Result<ClusterView, CliError> {
-    let mut cluster = cordon(client, node, true).await?;
+    let mut cluster = cordon(client, node, true, String::new()).await?;
     let mut told = String::new();
     while let Some(vms) = member(&cluster, node).map(|member| member.vms).filter(|vms| *vms > 0) {
         let names = names_on(client, node).await?;

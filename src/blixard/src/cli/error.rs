@@ -129,7 +129,8 @@ fn exit_of(error: &RequestError) -> Exit {
         | RequestError::HostBusy { .. }
         | RequestError::LastVoter { .. }
         | RequestError::IdTaken { .. }
-        | RequestError::NotAVoter { .. } => Exit::Conflict,
+        | RequestError::NotAVoter { .. }
+        | RequestError::BelowLevel { .. } => Exit::Conflict,
         RequestError::NoRoom { .. } | RequestError::TooManyVms { .. } => Exit::NoRoom,
         RequestError::NoLeader | RequestError::Unknown { .. } | RequestError::Overloaded { .. } => {
             Exit::Unavailable

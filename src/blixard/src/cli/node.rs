@@ -13,6 +13,7 @@ use std::sync::Arc;
 use blixard_node::command::HostSpec;
 use blixard_node::config::{NodeConfig, Settings};
 use blixard_node::ids::{ClusterId, NodeId};
+use blixard_node::level::Level;
 use blixard_node::spec::{Labels, Resources, validate_labels};
 use clap::{Args, ValueEnum};
 
@@ -120,6 +121,10 @@ pub(super) struct NodeArgs {
         value_parser = parse_label
     )]
     labels: Vec<(String, String)>,
+    /// The newest feature level to speak, below what this version could: the cluster stays at it as long as this member does
+    /// [default: the newest, see docs/protocol.md]
+    #[arg(long, env = "BLIXARD_FEATURE_LEVEL", value_name = "N", value_parser = feature_level)]
+    feature_level: Option<Level>,
     /// Listen beyond loopback although nothing is encrypted and nobody is authenticated: whoever reaches the port controls the VMs
     #[arg(long, env = "BLIXARD_INSECURE")]
     insecure: bool,
@@ -129,6 +134,12 @@ pub(super) struct NodeArgs {
     /// The log's format; it goes to stderr
     #[arg(long, env = "BLIXARD_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
+}
+
+fn feature_level(text: &str) -> Result<Level, String> {
+    let (first, newest) = (Level::FIRST, Level::NEWEST);
+    let level = text.parse().ok().map(Level).filter(|level| (first..=newest).contains(level));
+    level.ok_or_else(|| format!("this version speaks levels {first} to {newest}"))
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -261,7 +272,10 @@ async fn serve(args: NodeArgs) -> Result<End, Failure> {
         }
     };
     let ended = daemon::run_with(config, parts, beside, shutdown).await;
-    let ended = ended.map_err(|error| Failure::failed(error.code(), error))?;
+    let ended = ended.map_err(|error| match error.code() {
+        code @ "BLX-NODE-011" => Failure { exit: EXIT_REFUSED, code, reason: error.to_string() },
+        code => Failure::failed(code, error),
+    })?;
     if let Some(Err(error)) = watchdog.map(Watchdog::disarm) {
         tracing::error!(%error, "the watchdog cannot be stopped: this host is about to be reset");
     }
@@ -374,6 +388,9 @@ fn config(args: &NodeArgs, bound: SocketAddr, hypervisors: &hypervisor::Config) 
             }
         }
     }
+    if labels.contains_key(Level::LABEL) {
+        return Err(Failure::usage(format!("the label {} is the node's own: do not give it", Level::LABEL)));
+    }
     validate_labels(&labels).map_err(Failure::usage)?;
     let named = |peer: &Candidate| Some((peer.expected?, peer.address.clone()));
     let mut peers: Vec<(NodeId, String)> = args.peers.iter().filter_map(named).collect();
@@ -387,9 +404,10 @@ fn config(args: &NodeArgs, bound: SocketAddr, hypervisors: &hypervisor::Config) 
         )));
     }
     let host = HostSpec { address: advertised, capacity: capacity(args), labels };
+    let feature_level = args.feature_level.unwrap_or_default();
     Ok(Config {
         bootstrap: args.bootstrap || alone,
-        node: NodeConfig::new(id, host, peers),
+        node: NodeConfig { feature_level, ..NodeConfig::new(id, host, peers) },
         settings: Settings::default(),
         seed: random_seed().map_err(|error| Failure::failed("BLX-NODE-010", error))?,
         own_thread: true,

@@ -329,13 +329,13 @@ impl Show for Cluster {
     fn table(&self, output: Output) -> String {
         let leader = self.leader.map_or("none".into(), |node| format!("node {node}"));
         let head = format!(
-            "cluster {}  term {}  leader {leader}  revision {}  answered by node {}\n\n",
-            self.cluster, self.term, self.revision, self.answered_by
+            "cluster {}  term {}  leader {leader}  revision {}  level {}  answered by node {}\n\n",
+            self.cluster, self.term, self.revision, self.level, self.answered_by
         );
         let header = ["NODE", "ROLE", "HEALTH", "CONTACT", "LAG", "VMS", "VCPUS", "MEMORY", "ADDRESS"];
         let mut table = output.new_table(&header);
         for member in &self.members {
-            let health = health(member);
+            let health = health(member, self.level);
             let color = if health == "healthy" { Color::Green } else { Color::Yellow };
             let color = if member.healthy { color } else { Color::Red };
             table.add_row(vec![
@@ -354,13 +354,18 @@ impl Show for Cluster {
     }
 }
 
-fn health(member: &Member) -> String {
-    let mut words = vec![if member.healthy { "healthy" } else { "lost" }];
-    if member.cordoned {
-        words.push("cordoned");
+fn health(member: &Member, level: u32) -> String {
+    let mut words = vec![if member.healthy { "healthy" } else { "lost" }.to_owned()];
+    if member.cordoned && member.cordon_reason.is_empty() {
+        words.push("cordoned".into());
+    } else if member.cordoned {
+        words.push(format!("cordoned ({})", member.cordon_reason));
     }
     if member.leaving {
-        words.push("leaving");
+        words.push("leaving".into());
+    }
+    if member.level > level {
+        words.push(format!("speaks level {}", member.level));
     }
     words.join(", ")
 }

@@ -151,6 +151,8 @@ pub(super) struct Cluster {
     pub(super) leader: Option<u64>,
     pub(super) answered_by: u64,
     pub(super) revision: u64,
+    /// The feature level that every member speaks.
+    pub(super) level: u32,
     pub(super) members: Vec<Member>,
 }
 
@@ -161,7 +163,9 @@ pub(super) struct Member {
     pub(super) role: String,
     pub(super) healthy: bool,
     pub(super) cordoned: bool,
+    pub(super) cordon_reason: String,
     pub(super) leaving: bool,
+    pub(super) level: u32,
     pub(super) address: String,
     pub(super) last_contact_ms: Option<u64>,
     pub(super) lag: Option<u64>,
@@ -262,6 +266,7 @@ impl From<&ClusterView> for Cluster {
             leader: view.leader.map(|NodeId(node)| node),
             answered_by: view.answered_by.0,
             revision: view.revision.0,
+            level: view.level.0,
             members: view.members.iter().map(Member::from).collect(),
         }
     }
@@ -274,7 +279,9 @@ impl From<&MemberView> for Member {
             role: member.role.to_string(),
             healthy: member.healthy,
             cordoned: member.cordoned,
+            cordon_reason: member.cordon_reason.clone(),
             leaving: member.leaving,
+            level: member.level.0,
             address: member.address.clone(),
             last_contact_ms: member.last_contact.map(blixard_node::time::Duration::as_millis),
             lag: member.lag,

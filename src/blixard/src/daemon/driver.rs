@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use blixard_node::OpenError;
 use blixard_node::effects::Event;
 use blixard_node::ids::Ticket;
 use blixard_node::input::Input;
@@ -47,7 +48,7 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
         Self { runtime, mailbox, waiting: BTreeMap::new(), next_ticket: 0 }
     }
 
-    /// Runs until the node retires, is refused, or its disk fails.
+    /// Runs until the node retires, is refused, is outgrown, or its disk fails.
     pub(super) async fn run(mut self) -> Result<End, Fatal> {
         loop {
             self.take_waiting();
@@ -60,7 +61,7 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
                 Turn::Writing => tokio::time::sleep(DISK_POLL).await,
                 Turn::Done => {
                     if let Some(end) = self.release() {
-                        return Ok(end);
+                        return end;
                     }
                     // The loop may never be idle; others on this thread get their turn too.
                     tokio::task::yield_now().await;
@@ -130,7 +131,7 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
     }
 
     /// Gives the turn's answers back and logs its events.
-    fn release(&mut self) -> Option<End> {
+    fn release(&mut self) -> Option<Result<End, Fatal>> {
         for (ticket, reply) in self.runtime.take_replies() {
             if let Some(waiting) = self.waiting.remove(&ticket) {
                 // Fails when the client has gone.
@@ -141,8 +142,12 @@ impl<C: Clock, N: Network, D: Disk, H: Hypervisor> Driver<C, N, D, H> {
         for event in self.runtime.take_events() {
             events::log(&event);
             match event {
-                Event::Retired => end = Some(End::Retired),
-                Event::Refused { reason } => end = Some(End::Refused { reason }),
+                Event::Retired => end = Some(Ok(End::Retired)),
+                Event::Refused { reason } => end = Some(Ok(End::Refused { reason })),
+                // As if its disk had told so when it opened.
+                Event::Outgrown { cluster, own } => {
+                    end = Some(Err(OpenError::BelowLevel { cluster, own }.into()));
+                }
                 _ => {}
             }
         }

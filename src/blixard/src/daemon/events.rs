@@ -25,6 +25,10 @@ pub(super) fn log(event: &Event) {
             tracing::warn!(at = at.0, got = got.0, "refused an assignment set older than the one at work");
         }
         Event::Refused { reason } => tracing::error!(reason, "the cluster refuses this node"),
+        Event::LevelRaised { level } => tracing::info!(%level, "the cluster's feature level has risen"),
+        Event::Outgrown { cluster, own } => {
+            tracing::error!(%cluster, %own, "the cluster's feature level is above this process's");
+        }
         Event::Joined => tracing::info!("is a member of the cluster"),
         Event::Retired => tracing::info!("has handed over what it could"),
     }

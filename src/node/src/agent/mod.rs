@@ -220,6 +220,7 @@ impl Agent {
             answered: self.acknowledged,
             reports: self.reports(),
             urgent: std::mem::take(&mut self.urgent),
+            level: ctx.me.config.feature_level,
         };
         ctx.send(to, Body::Heartbeat(beat));
     }
@@ -305,7 +306,8 @@ impl Agent {
     /// The leader's answer to a heartbeat.
     pub(crate) fn acknowledged(&mut self, from: NodeId, ack: HeartbeatAck, ctx: &mut Context<'_>) {
         let now = ctx.now.boot;
-        if !self.is_current(&ack, ctx) {
+        // Whoever it was meant for: the level never falls.
+        if ctx.is_outgrown_by(ack.level) || !self.is_current(&ack, ctx) {
             return;
         }
         self.acknowledged = self.acknowledged.max(ack.nonce.sequence);

@@ -9,6 +9,7 @@ use crate::codec::spec::{HostSpecForm, NodeTextForm, VmReportForm};
 use crate::codec::wire::{Wire, decode, forms, part, parts, vm_name};
 use crate::command::{Action, Command, Place, Placement};
 use crate::ids::{Epoch, Incarnation, NodeId, VmId};
+use crate::level::Level;
 use crate::time::WallMs;
 
 /// The longest encoded command that is read, in bytes.
@@ -144,13 +145,15 @@ pub(crate) enum ActionKind {
     Report(ReportForm),
     #[prost(uint64, tag = "8")]
     DropHost(u64),
+    #[prost(uint32, tag = "9")]
+    RaiseLevel(u32),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct CommandForm {
     #[prost(uint64, tag = "1")]
     at: u64,
-    #[prost(oneof = "ActionKind", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "ActionKind", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     action: Option<ActionKind>,
 }
 
@@ -170,6 +173,7 @@ impl Wire for Command {
                 host: Some(host.form()),
             }),
             Action::DropHost { node } => ActionKind::DropHost(node.0),
+            Action::RaiseLevel { to } => ActionKind::RaiseLevel(to.0),
             Action::LoseHost { node } => ActionKind::LoseHost(node.0),
             Action::RegainHost { node } => ActionKind::RegainHost(node.0),
             Action::Assign { moves } => ActionKind::Assign(AssignForm { moves: forms(moves) }),
@@ -193,6 +197,7 @@ impl Wire for Command {
                 host: part("the new host", host)?,
             },
             ActionKind::DropHost(node) => Action::DropHost { node: NodeId(node) },
+            ActionKind::RaiseLevel(to) => Action::RaiseLevel { to: Level(to) },
             ActionKind::LoseHost(node) => Action::LoseHost { node: NodeId(node) },
             ActionKind::RegainHost(node) => Action::RegainHost { node: NodeId(node) },
             ActionKind::Assign(AssignForm { moves }) => Action::Assign { moves: parts(moves)? },

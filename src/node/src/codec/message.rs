@@ -11,6 +11,7 @@ use crate::codec::spec::{HostSpecForm, NodeTextForm, RunForm, VmReportForm, VmSp
 use crate::codec::wire::{Numbered as _, Wire, decode, forms, part, parts, vm_name};
 use crate::command::HostSpec;
 use crate::ids::{ClusterId, Generation, Incarnation, NodeId, Revision};
+use crate::level::Level;
 use crate::message::{Assignment, Body, Heartbeat, HeartbeatAck, Message, Nonce, SnapshotChunk};
 use crate::spec::Wanted;
 use crate::time::{Duration, Time};
@@ -131,6 +132,8 @@ pub(crate) struct HeartbeatForm {
     urgent: bool,
     #[prost(uint64, tag = "6")]
     answered: u64,
+    #[prost(uint32, tag = "7")]
+    level: u32,
 }
 
 impl Wire for Heartbeat {
@@ -144,6 +147,7 @@ impl Wire for Heartbeat {
             reports: forms(&self.reports),
             urgent: self.urgent,
             answered: self.answered,
+            level: self.level.number(),
         }
     }
 
@@ -155,6 +159,7 @@ impl Wire for Heartbeat {
             reports: parts(form.reports)?,
             urgent: form.urgent,
             answered: form.answered,
+            level: Level::from_number(form.level),
         })
     }
 }
@@ -229,6 +234,8 @@ pub(crate) struct HeartbeatAckForm {
     set: Option<AssignmentSetForm>,
     #[prost(message, repeated, tag = "6")]
     members: Vec<NodeTextForm>,
+    #[prost(uint32, tag = "7")]
+    level: u32,
 }
 
 impl Wire for HeartbeatAck {
@@ -242,6 +249,7 @@ impl Wire for HeartbeatAck {
             revision: self.revision.0,
             set: self.set.as_ref().map(|set| AssignmentSetForm { assignments: forms(set) }),
             members: forms(&self.members),
+            level: self.level.number(),
         }
     }
 
@@ -253,6 +261,7 @@ impl Wire for HeartbeatAck {
             revision: Revision(form.revision),
             set: form.set.map(|set| parts(set.assignments)).transpose()?,
             members: parts(form.members)?,
+            level: Level::from_number(form.level),
         })
     }
 }
@@ -309,6 +318,9 @@ pub(crate) struct MessageForm {
     incarnation: u64,
     #[prost(oneof = "BodyKind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     body: Option<BodyKind>,
+    /// With `Refused`, where programs of the first level still read why.
+    #[prost(uint32, tag = "16")]
+    refused_below: u32,
 }
 
 impl Wire for Message {
@@ -320,6 +332,10 @@ impl Wire for Message {
             from: self.from.0,
             incarnation: self.incarnation.0,
             body: Some(body_form(&self.body)),
+            refused_below: match self.body {
+                Body::Refused { below: Some(level), .. } => level.0,
+                _ => 0,
+            },
         }
     }
 
@@ -328,7 +344,10 @@ impl Wire for Message {
             cluster: ClusterId(form.cluster),
             from: NodeId(form.from),
             incarnation: Incarnation(form.incarnation),
-            body: read_body(form.body.ok_or(CodecError::Missing { what: "the message's body" })?)?,
+            body: read_body(
+                form.body.ok_or(CodecError::Missing { what: "the message's body" })?,
+                form.refused_below,
+            )?,
         })
     }
 }
@@ -354,11 +373,11 @@ fn body_form(body: &Body) -> BodyKind {
         Body::Nudge => BodyKind::Nudge(NothingForm {}),
         Body::Join(host) => BodyKind::Join(host.form()),
         Body::Joined { members } => BodyKind::Joined(JoinedForm { members: forms(members) }),
-        Body::Refused { reason } => BodyKind::Refused(reason.clone()),
+        Body::Refused { reason, .. } => BodyKind::Refused(reason.clone()),
     }
 }
 
-fn read_body(kind: BodyKind) -> Result<Body, CodecError> {
+fn read_body(kind: BodyKind, refused_below: u32) -> Result<Body, CodecError> {
     Ok(match kind {
         BodyKind::Raft(form) => Body::Raft(Box::new(raft::eraftpb::Message::read(form)?)),
         BodyKind::SnapshotChunk(form) => Body::SnapshotChunk(SnapshotChunk::read(form)?),
@@ -379,6 +398,8 @@ fn read_body(kind: BodyKind) -> Result<Body, CodecError> {
         BodyKind::Nudge(NothingForm {}) => Body::Nudge,
         BodyKind::Join(form) => Body::Join(Box::new(HostSpec::read(form)?)),
         BodyKind::Joined(JoinedForm { members }) => Body::Joined { members: parts(members)? },
-        BodyKind::Refused(reason) => Body::Refused { reason },
+        BodyKind::Refused(reason) => {
+            Body::Refused { reason, below: (refused_below > 0).then_some(Level(refused_below)) }
+        }
     })
 }

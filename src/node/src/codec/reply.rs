@@ -6,6 +6,7 @@ use crate::codec::spec::{NodeTextForm, ResourcesForm, VmSpecForm};
 use crate::codec::wire::{Numbered as _, Wire, forms, numbered, part, parts, vm_name};
 use crate::error::RequestError;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use crate::level::Level;
 use crate::request::{ClusterView, MemberView, Reply, Response, Role, Transition, VmView};
 use crate::spec::{Labels, Phase, Wanted};
 use crate::time::{Duration, WallMs};
@@ -160,6 +161,10 @@ pub(crate) struct MemberViewForm {
     vms: u64,
     #[prost(bool, tag = "13")]
     leaving: bool,
+    #[prost(string, tag = "14")]
+    cordon_reason: String,
+    #[prost(uint32, tag = "15")]
+    level: u32,
 }
 
 impl Wire for MemberView {
@@ -180,6 +185,8 @@ impl Wire for MemberView {
             last_contact: self.last_contact.map(Duration::as_nanos),
             lag: self.lag,
             vms: self.vms,
+            cordon_reason: self.cordon_reason.clone(),
+            level: self.level.number(),
         }
     }
 
@@ -198,6 +205,8 @@ impl Wire for MemberView {
             last_contact: form.last_contact.map(Duration::from_nanos),
             lag: form.lag,
             vms: form.vms,
+            cordon_reason: form.cordon_reason,
+            level: Level::from_number(form.level),
         })
     }
 }
@@ -216,6 +225,8 @@ pub(crate) struct ClusterViewForm {
     revision: u64,
     #[prost(message, repeated, tag = "6")]
     members: Vec<MemberViewForm>,
+    #[prost(uint32, tag = "7")]
+    level: u32,
 }
 
 impl Wire for ClusterView {
@@ -229,6 +240,7 @@ impl Wire for ClusterView {
             term: self.term,
             revision: self.revision.0,
             members: forms(&self.members),
+            level: self.level.number(),
         }
     }
 
@@ -240,6 +252,7 @@ impl Wire for ClusterView {
             term: form.term,
             revision: Revision(form.revision),
             members: parts(form.members)?,
+            level: Level::from_number(form.level),
         })
     }
 }
@@ -376,6 +389,18 @@ pub(crate) struct OverloadedForm {
     max: u64,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct BelowLevelForm {
+    #[prost(string, tag = "1")]
+    what: String,
+    #[prost(uint32, tag = "2")]
+    needs: u32,
+    #[prost(uint32, tag = "3")]
+    level: u32,
+    #[prost(uint64, repeated, tag = "4")]
+    held_back_by: Vec<u64>,
+}
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum ErrorKind {
     #[prost(string, tag = "1")]
@@ -414,11 +439,13 @@ pub(crate) enum ErrorKind {
     Overloaded(OverloadedForm),
     #[prost(string, tag = "18")]
     VmNotStopped(String),
+    #[prost(message, tag = "19")]
+    BelowLevel(BelowLevelForm),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ErrorForm {
-    #[prost(oneof = "ErrorKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "ErrorKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     kind: Option<ErrorKind>,
 }
 
@@ -453,6 +480,12 @@ impl Wire for RequestError {
             Self::Overloaded { what, max } => {
                 ErrorKind::Overloaded(OverloadedForm { what: what.clone(), max: *max })
             }
+            Self::BelowLevel { what, needs, level, held_back_by } => ErrorKind::BelowLevel(BelowLevelForm {
+                what: what.clone(),
+                needs: needs.0,
+                level: level.0,
+                held_back_by: held_back_by.iter().map(|node| node.0).collect(),
+            }),
         };
         ErrorForm { kind: Some(kind) }
     }
@@ -485,6 +518,12 @@ impl Wire for RequestError {
             ErrorKind::NoLeader(NothingForm {}) => Self::NoLeader,
             ErrorKind::Unknown(reason) => Self::Unknown { reason },
             ErrorKind::Overloaded(OverloadedForm { what, max }) => Self::Overloaded { what, max },
+            ErrorKind::BelowLevel(BelowLevelForm { what, needs, level, held_back_by }) => Self::BelowLevel {
+                what,
+                needs: Level(needs),
+                level: Level(level),
+                held_back_by: held_back_by.into_iter().map(NodeId).collect(),
+            },
         })
     }
 }

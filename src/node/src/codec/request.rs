@@ -77,6 +77,17 @@ pub(crate) struct CordonForm {
     cordoned: bool,
 }
 
+/// A cordon with a reason. Not a field of [`CordonForm`]: a program that does not know of reasons must not carry out half of it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct CordonForReasonForm {
+    #[prost(uint64, tag = "1")]
+    node: u64,
+    #[prost(bool, tag = "2")]
+    cordoned: bool,
+    #[prost(string, tag = "3")]
+    reason: String,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct UpdateVmForm {
     #[prost(message, optional, tag = "1")]
@@ -101,11 +112,13 @@ pub(crate) enum WriteKind {
     RemoveHost(u64),
     #[prost(message, tag = "7")]
     UpdateVm(UpdateVmForm),
+    #[prost(message, tag = "8")]
+    CordonForReason(CordonForReasonForm),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct WriteForm {
-    #[prost(oneof = "WriteKind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "WriteKind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     kind: Option<WriteKind>,
 }
 
@@ -123,9 +136,14 @@ impl Wire for Write {
                 let VmAtForm { name, generation } = VmAtForm::new(name, *generation);
                 WriteKind::DeleteVm(DeleteVmForm { name, generation, keep_volumes: *keep_volumes })
             }
-            Self::CordonHost { node, cordoned } => {
+            Self::CordonHost { node, cordoned, reason } if reason.is_empty() => {
                 WriteKind::CordonHost(CordonForm { node: node.0, cordoned: *cordoned })
             }
+            Self::CordonHost { node, cordoned, reason } => WriteKind::CordonForReason(CordonForReasonForm {
+                node: node.0,
+                cordoned: *cordoned,
+                reason: reason.clone(),
+            }),
             Self::RemoveHost { node } => WriteKind::RemoveHost(node.0),
             Self::UpdateVm { name, generation, spec } => WriteKind::UpdateVm(UpdateVmForm {
                 vm: Some(VmAtForm::new(name, *generation)),
@@ -153,7 +171,10 @@ impl Wire for Write {
                 Self::DeleteVm { name, generation, keep_volumes }
             }
             WriteKind::CordonHost(CordonForm { node, cordoned }) => {
-                Self::CordonHost { node: NodeId(node), cordoned }
+                Self::CordonHost { node: NodeId(node), cordoned, reason: String::new() }
+            }
+            WriteKind::CordonForReason(CordonForReasonForm { node, cordoned, reason }) => {
+                Self::CordonHost { node: NodeId(node), cordoned, reason }
             }
             WriteKind::RemoveHost(node) => Self::RemoveHost { node: NodeId(node) },
             WriteKind::UpdateVm(UpdateVmForm { vm, spec }) => {

@@ -10,6 +10,7 @@ use crate::codec::spec::{HostSpecForm, VmSpecForm};
 use crate::codec::wire::{Numbered as _, Wire, decode, part, parts, vm_name};
 use crate::config::Settings;
 use crate::ids::{ClientId, ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use crate::level::Level;
 use crate::request::Transition;
 use crate::spec::{Phase, Wanted};
 use crate::state::sessions::{Remembered, Session, Sessions};
@@ -31,6 +32,18 @@ pub fn encode_state(state: &State) -> Bytes {
 /// When the bytes are no state that this version knows.
 pub fn decode_state(bytes: &[u8]) -> Result<State, CodecError> {
     decode("a state", bytes, STATE_LEN_MAX)
+}
+
+/// Of a state its level alone.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct LevelForm {
+    #[prost(uint32, tag = "9")]
+    level: u32,
+}
+
+/// The level of an encoded state, without reading the rest.
+pub(crate) fn level_of(state: &[u8]) -> Level {
+    Level::from_number(LevelForm::decode(state).map_or(0, |form| form.level))
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -95,6 +108,8 @@ pub(crate) struct HostForm {
     lost: bool,
     #[prost(uint64, tag = "7")]
     set_revision: u64,
+    #[prost(string, tag = "8")]
+    cordon_reason: String,
 }
 
 fn host_form(node: NodeId, host: &Host) -> HostForm {
@@ -106,6 +121,7 @@ fn host_form(node: NodeId, host: &Host) -> HostForm {
         leaving: host.leaving,
         lost: host.lost,
         set_revision: host.set_revision.0,
+        cordon_reason: host.cordon_reason.clone(),
     }
 }
 
@@ -113,6 +129,7 @@ fn read_host(form: HostForm) -> Result<(NodeId, Host), CodecError> {
     let spec = part("the host's spec", form.spec)?;
     let mut host = Host::new(spec, Incarnation(form.incarnation), Revision(form.set_revision));
     host.cordoned = form.cordoned;
+    host.cordon_reason = form.cordon_reason;
     host.leaving = form.leaving;
     host.lost = form.lost;
     Ok((NodeId(form.node), host))
@@ -292,6 +309,8 @@ pub(crate) struct StateForm {
     sessions_floor: u64,
     #[prost(message, repeated, tag = "8")]
     sessions: Vec<SessionForm>,
+    #[prost(uint32, tag = "9")]
+    level: u32,
 }
 
 impl Wire for State {
@@ -307,12 +326,14 @@ impl Wire for State {
             vms: self.vms.values().map(Wire::form).collect(),
             sessions_floor: self.sessions.floor().0,
             sessions: self.sessions.iter().map(|(client, session)| session_form(*client, session)).collect(),
+            level: if planted!(LevelForgottenInSnapshot) { 0 } else { self.level.number() },
         }
     }
 
     fn read(form: StateForm) -> Result<Self, CodecError> {
         let settings = part("the cluster's settings", form.settings)?;
         let mut head = Self::new(ClusterId(form.cluster), settings, Revision(form.revision));
+        head.level = Level::from_number(form.level);
         let sessions: Result<Vec<_>, _> = form.sessions.into_iter().map(read_session).collect();
         head.sessions = Sessions::restore(Revision(form.sessions_floor), sessions?);
         let hosts: Result<Vec<_>, _> = form.hosts.into_iter().map(read_host).collect();

@@ -13,11 +13,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use super::CodecError;
+use super::state::level_of;
 use crate::ids::{ClusterId, Incarnation, NodeId, Revision};
+use crate::level::Level;
 use crate::stored::{AgentRecord, EntryKind, HardState, Identity, LogEntry, Membership, Snapshot};
 
-/// The version of the records written here.
-pub const STORED_VERSION: u8 = 1;
+/// The newest version of records that is read here. A snapshot is written as the version that is its state's feature level, so that programs
+/// which know no levels refuse one that they would misread; all else is written as the first.
+pub const STORED_VERSION: u8 = 2;
+
+const FIRST_VERSION: u8 = 1;
 
 /// Bytes before the message: checksum and version.
 const PREFIX_LEN: usize = 5;
@@ -109,9 +114,13 @@ mod pb {
 /// Wraps `message` as a record of the kind `what`.
 #[must_use]
 pub(super) fn seal_record(what: &'static str, message: &impl Message) -> Bytes {
+    seal_version(FIRST_VERSION, what, message)
+}
+
+fn seal_version(version: u8, what: &'static str, message: &impl Message) -> Bytes {
     let mut record = BytesMut::with_capacity(PREFIX_LEN + message.encoded_len());
     record.put_bytes(0, PREFIX_LEN - 1);
-    record.put_u8(STORED_VERSION);
+    record.put_u8(version);
     message.encode_raw(&mut record);
     let checksum = checksum(what, &record[PREFIX_LEN - 1..]);
     record[..PREFIX_LEN - 1].copy_from_slice(&checksum.to_le_bytes());
@@ -225,7 +234,10 @@ pub fn decode_entry(record: Bytes) -> Result<LogEntry, CodecError> {
 /// Encodes a snapshot.
 #[must_use]
 pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
-    seal_record(
+    // What is no state, as tests have it, is written as the first version.
+    let version = if level_of(&snapshot.data) > Level::FIRST { STORED_VERSION } else { FIRST_VERSION };
+    seal_version(
+        version,
         SNAPSHOT,
         &pb::Snapshot {
             index: snapshot.index,
@@ -421,7 +433,7 @@ mod tests {
         let checksum = checksum(HARD_STATE, &record[4..]);
         record[..4].copy_from_slice(&checksum.to_le_bytes());
         let refused = decode_hard_state(record.into()).unwrap_err();
-        assert_eq!(refused.to_string(), "hard state: its version is 2, versions up to 1 are known here");
+        assert_eq!(refused.to_string(), "hard state: its version is 3, versions up to 2 are known here");
     }
 
     #[test]

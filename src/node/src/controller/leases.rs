@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::context::Context;
 use crate::hypervisor::VmReport;
 use crate::ids::{NodeId, Revision};
+use crate::level::Level;
 use crate::message::{Body, Heartbeat, HeartbeatAck, Nonce};
 use crate::probes::Probe;
 use crate::state::State;
@@ -31,6 +32,7 @@ pub(crate) struct Beat {
     nonce: Nonce,
     sent: Time,
     set_revision: Revision,
+    level: Level,
     received: Time,
 }
 
@@ -153,8 +155,8 @@ impl Leases {
         }
         lease.seen = Some(now);
         lease.newest = beat.nonce;
-        let (nonce, sent, set_revision) = (beat.nonce, beat.sent, beat.set_revision);
-        lease.pending = Some(Beat { nonce, sent, set_revision, received: now });
+        let Heartbeat { nonce, sent, set_revision, level, .. } = *beat;
+        lease.pending = Some(Beat { nonce, sent, set_revision, level, received: now });
         let serve_at = if beat.urgent || outdated { now } else { now + GATHER };
         self.serve_at = Some(self.serve_at.map_or(serve_at, |at| at.min(serve_at)));
         true
@@ -207,6 +209,9 @@ impl Leases {
         let Some(host) = state.hosts.get(&node).filter(|host| !host.lost) else {
             return ctx.hit(Probe::GrantOvertaken);
         };
+        if state.is_too_old(beat.level) {
+            return tell_level(node, (beat.nonce, beat.sent), state.level, ctx);
+        }
         let deaf =
             lease.unheard.is_some_and(|(_, since)| ctx.now.boot.since(since) > state.settings.lease_ttl);
         lease.unheard.get_or_insert((beat.nonce.sequence, ctx.now.boot));
@@ -227,6 +232,7 @@ impl Leases {
             revision: state.revision,
             set: (beat.set_revision < host.set_revision).then(|| state.assignments(node)),
             members: if tell { state.directory(voters) } else { Vec::new() },
+            level: state.level,
         };
         ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
     }
@@ -317,13 +323,17 @@ impl Leases {
 
 /// Answers a heartbeat without granting anything.
 fn ask_whether_heard(node: NodeId, beat: &Beat, ctx: &mut Context<'_>) {
-    let ack = HeartbeatAck {
-        nonce: beat.nonce,
-        sent: beat.sent,
-        ttl: Duration::ZERO,
-        revision: Revision(0),
-        set: None,
-        members: Vec::new(),
-    };
+    grant_nothing(node, (beat.nonce, beat.sent), Level::FIRST, ctx);
+}
+
+/// Answers a heartbeat of a process that is too old for the cluster.
+pub(crate) fn tell_level(node: NodeId, beat: (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
+    ctx.hit(Probe::HeartbeatBelowLevel);
+    grant_nothing(node, beat, level, ctx);
+}
+
+fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
+    let (ttl, revision, set, members) = (Duration::ZERO, Revision(0), None, Vec::new());
+    let ack = HeartbeatAck { nonce, sent, ttl, revision, set, members, level };
     ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
 }

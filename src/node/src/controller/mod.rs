@@ -20,15 +20,30 @@ use transfer::Transfers;
 pub use view::ConsensusView;
 
 use crate::codec;
-use crate::config::RaftConfig;
+use crate::config::NodeConfig;
 use crate::context::Context;
 use crate::ids::NodeId;
+use crate::level::Level;
 use crate::message::SnapshotChunk;
 use crate::probes::Probe;
 use crate::rng::Rng;
 use crate::state::State;
-use crate::stored::Stored;
+use crate::stored::{EntryKind, LogEntry, Stored};
 use crate::time::Time;
+
+/// Why a controller does not open.
+pub(crate) enum Unopened {
+    /// What does not fit together.
+    Corrupt(String),
+    /// The cluster's level is above the process's.
+    BelowLevel(Level),
+}
+
+impl From<String> for Unopened {
+    fn from(reason: String) -> Self {
+        Self::Corrupt(reason)
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -55,31 +70,33 @@ impl Controller {
     ///
     /// # Errors
     /// What does not fit together.
-    pub(crate) fn open(
-        id: NodeId,
-        config: &RaftConfig,
-        stored: Stored,
-        rng: Rng,
-        now: Time,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(config: &NodeConfig, stored: Stored, rng: Rng, now: Time) -> Result<Self, Unopened> {
         let state = match &stored.snapshot {
             None => None,
             Some(snapshot) => {
                 let state = codec::decode_state(&snapshot.data).map_err(|error| error.to_string())?;
                 if state.revision.0 != snapshot.index {
                     let (found, index) = (state.revision.0, snapshot.index);
-                    return Err(format!("the snapshot of index {index} holds the state of index {found}"));
+                    return Err(
+                        format!("the snapshot of index {index} holds the state of index {found}").into()
+                    );
                 }
                 Some(state)
             }
         };
         if state.is_none() && !stored.entries.is_empty() {
-            return Err("there is a log but no snapshot below it".into());
+            return Err("there is a log but no snapshot below it".to_owned().into());
+        }
+        if let Some(level) = level_on_disk(state.as_ref(), &stored)
+            && level > config.feature_level
+            && !planted!(BelowLevelOpens)
+        {
+            return Err(Unopened::BelowLevel(level));
         }
         let (applied, applied_term) = stored.snapshot.as_ref().map_or((0, 0), |s| (s.index, s.term));
         let log = Log::open(stored.hard_state, stored.snapshot, stored.entries)?;
         Ok(Self {
-            consensus: Consensus::open(id, config.clone(), log, rng, now)?,
+            consensus: Consensus::open(config.id, config.raft.clone(), log, rng, now)?,
             directory_changed: state.is_some(),
             state,
             applied,
@@ -151,8 +168,10 @@ impl Controller {
             return self.raft(from, header_only(*chunk.message), ctx);
         }
         let Some(message) = self.transfers.piece(from, chunk, ctx) else { return };
-        if codec::decode_state(&message.get_snapshot().data).is_ok() {
-            self.raft(from, message, ctx);
+        match codec::decode_state(&message.get_snapshot().data) {
+            Ok(state) if ctx.is_outgrown_by(state.level) => {}
+            Ok(_) => self.raft(from, message, ctx),
+            Err(_) => {}
         }
     }
 
@@ -162,6 +181,17 @@ impl Controller {
             self.consensus.report_snapshot(from, true);
         }
     }
+}
+
+/// The cluster's level as far as the disk tells: that of the snapshot's state, and of the entries above it that are known to be committed.
+/// An entry that is not may yet be replaced.
+fn level_on_disk(state: Option<&State>, stored: &Stored) -> Option<Level> {
+    let below = stored.snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+    let counts = |entry: &&LogEntry| below < entry.index && entry.index <= stored.hard_state.commit;
+    let committed = stored.entries.iter().filter(counts);
+    let commands = committed.filter(|entry| entry.kind == EntryKind::Command && !entry.data.is_empty());
+    let levels = commands.filter_map(|entry| Some(codec::decode_command(&entry.data).ok()?.level()));
+    state.map(|state| state.level).into_iter().chain(levels).max()
 }
 
 /// A heartbeat in the name of a stale snapshot message: raft-rs answers it with the newer term.

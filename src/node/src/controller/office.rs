@@ -30,6 +30,7 @@ pub(crate) struct Office {
     pub(crate) tidy_at: Time,
     pub(crate) assigning: bool,
     pub(crate) dropping: bool,
+    pub(crate) raising: bool,
 }
 
 /// A command in the log whose outcome this leader waits for.
@@ -44,11 +45,13 @@ pub(crate) struct Proposal {
 pub(crate) enum Purpose {
     Client { asker: Asker, id: RequestId, write: Arc<Write>, tries: u32 },
     Join { node: NodeId },
+    Announce { node: NodeId },
     Drop { node: NodeId },
     Lose { node: NodeId },
     Regain { node: NodeId },
     Report { node: NodeId },
     Assign,
+    Raise,
 }
 
 /// Reads and heartbeats that wait for a quorum to confirm that this node leads. One confirmation is under way at a
@@ -92,6 +95,7 @@ impl Office {
             tidy_at: now,
             assigning: false,
             dropping: false,
+            raising: false,
         }
     }
 
@@ -119,7 +123,11 @@ impl Office {
                 Purpose::Lose { .. } => ctx.hit(Probe::DeposedWhileGivingUp),
                 Purpose::Regain { .. } => ctx.hit(Probe::DeposedWhileRegaining),
                 Purpose::Assign => ctx.hit(Probe::DeposedWhileAssigning),
-                Purpose::Join { .. } | Purpose::Drop { .. } | Purpose::Report { .. } => {}
+                Purpose::Join { .. }
+                | Purpose::Announce { .. }
+                | Purpose::Drop { .. }
+                | Purpose::Report { .. }
+                | Purpose::Raise => {}
             }
         }
         let under_way = self.reads.under_way.into_iter().flat_map(|round| round.reads);

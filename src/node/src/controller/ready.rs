@@ -22,7 +22,7 @@ use crate::stored::{HardState, Snapshot};
 impl Controller {
     /// One round of a turn: everything raft-rs has ready becomes effects.
     pub(crate) fn settle(&mut self, ctx: &mut Context<'_>) {
-        loop {
+        while ctx.me.outgrown.is_none() {
             self.begin_round(ctx);
             self.replan(ctx);
             self.tidy(ctx);
@@ -63,6 +63,9 @@ impl Controller {
         self.consensus.raw().advance_apply();
         self.consensus.pin();
         self.observe_role(ctx);
+        if ctx.me.outgrown.is_some() {
+            return;
+        }
         for read in confirmed {
             assert!(read.index <= self.applied, "invariant: a read sees what was committed before it");
             if let Ok(context) = <[u8; 8]>::try_from(read.request_ctx.as_slice()) {
@@ -119,6 +122,9 @@ impl Controller {
     }
 
     fn apply_all(&mut self, entries: Vec<eraftpb::Entry>, ctx: &mut Context<'_>) {
+        if ctx.me.outgrown.is_some() {
+            return;
+        }
         for entry in entries {
             assert_eq!(
                 entry.index,
@@ -128,6 +134,9 @@ impl Controller {
             match entry.entry_type {
                 EntryType::EntryNormal => self.apply_command(&entry, ctx),
                 _ => self.apply_membership(&entry, ctx),
+            }
+            if ctx.me.outgrown.is_some() {
+                return;
             }
             self.applied = entry.index;
             self.applied_term = entry.term;
@@ -152,11 +161,19 @@ impl Controller {
                 Ok(command) => command,
                 Err(error) => panic!("the committed command {revision} is not understood: {error}"),
             };
+            if ctx.is_outgrown_by(command.level()) {
+                return;
+            }
             let hosts_before = state.hosts.len();
             let (hash_before, floor_before) = (state.hash(), state.sessions.floor());
+            let level_before = state.level;
             let applied = state.apply(revision, &command);
             answer = applied.answer;
             ctx.hit_if(state.sessions.floor() > floor_before, Probe::SessionEvicted);
+            if state.level != level_before {
+                ctx.hit(Probe::LevelRaised);
+                ctx.event(Event::LevelRaised { level: state.level });
+            }
             mark_command(
                 &command.action,
                 state.hash() != hash_before,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use raft::eraftpb::ConfChangeType;
 
 use super::Controller;
+use super::leases;
 use super::members::{self, Candidate};
 use super::office::{Proposal, Purpose, Round, TIDY_EVERY};
 use crate::codec;
@@ -13,6 +14,7 @@ use crate::context::{Asker, Context};
 use crate::effects::Event;
 use crate::error::RequestError;
 use crate::ids::{Incarnation, NodeId, RequestId, Revision};
+use crate::level::Level;
 use crate::message::{Body, Heartbeat};
 use crate::probes::Probe;
 use crate::request::{Read, Reply, Request, Response, VmView, Write};
@@ -73,9 +75,11 @@ impl Controller {
                 return ctx.answer(asker, Err(error));
             }
         }
-        if let Write::CreateVm { spec, .. } | Write::UpdateVm { spec, .. } = &*write
-            && let Err(reason) = spec.validate()
-        {
+        if write.level() > state.level {
+            ctx.hit(Probe::RequestBelowLevel);
+            return ctx.answer(asker, Err(state.below_level(&write)));
+        }
+        if let Err(reason) = write.validate() {
             return ctx.answer(asker, Err(RequestError::BadSpec { reason }));
         }
         let place = self.place(&write);
@@ -132,6 +136,7 @@ impl Controller {
         match purpose {
             Purpose::Client { .. } => {}
             Purpose::Join { node } => self.welcome(node, ctx),
+            Purpose::Announce { .. } => {}
             Purpose::Drop { node } => {
                 office.dropping = false;
                 office.leases.forget(node);
@@ -150,6 +155,7 @@ impl Controller {
             Purpose::Assign => {
                 office.assigning = false;
             }
+            Purpose::Raise => office.raising = false,
         }
     }
 
@@ -194,6 +200,9 @@ impl Controller {
     pub(crate) fn heartbeat(&mut self, from: NodeId, beat: &Heartbeat, ctx: &mut Context<'_>) {
         let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
         let Some(host) = state.hosts.get(&from) else { return ctx.hit(Probe::HeartbeatOfStranger) };
+        if state.is_too_old(beat.level) {
+            return leases::tell_level(from, (beat.nonce, beat.sent), state.level, ctx);
+        }
         if !office.leases.heard(from, beat, state, ctx.now.boot) {
             return ctx.hit(Probe::HeartbeatOutOfOrder);
         }
@@ -212,7 +221,14 @@ impl Controller {
                 office.leases.grant(beat, state, voters, ctx);
             }
         }
+        let announces = host.spec.clone().announcing(beat.level);
+        let (incarnation, outdated) = (host.incarnation, announces != host.spec);
         let reports = office.leases.news(from, &beat.reports, state);
+        if outdated && ctx.level() >= Level::RAISED && !self.is_joining(from) {
+            ctx.hit(Probe::AnnouncedAnew);
+            let action = Action::AddHost { node: from, incarnation, host: announces };
+            self.propose(action, Purpose::Announce { node: from }, ctx);
+        }
         if !reports.is_empty()
             && !self.propose(Action::Report { node: from, reports }, Purpose::Report { node: from }, ctx)
         {
@@ -230,7 +246,8 @@ impl Controller {
             Purpose::Lose { node } => office.leases.spare(*node),
             Purpose::Assign => office.assigning = false,
             Purpose::Drop { .. } => office.dropping = false,
-            Purpose::Client { .. } | Purpose::Join { .. } => {}
+            Purpose::Raise => office.raising = false,
+            Purpose::Client { .. } | Purpose::Join { .. } | Purpose::Announce { .. } => {}
         }
     }
 
@@ -244,26 +261,45 @@ impl Controller {
     ) {
         let Some(state) = &self.state else { return };
         if let Err(reason) = validate_labels(&spec.labels) {
-            return ctx.send(from, Body::Refused { reason });
+            return ctx.send(from, Body::Refused { reason, below: None });
         }
         let known = state.hosts.get(&from);
         let foreign = known.is_some_and(|host| host.incarnation != incarnation);
         if foreign || state.removed.contains(&from) {
             ctx.hit(Probe::IdentityRefused);
             let reason = RequestError::IdTaken { node: from }.to_string();
-            return ctx.send(from, Body::Refused { reason });
+            return ctx.send(from, Body::Refused { reason, below: None });
         }
-        let fits = |host: &crate::state::Host| host.spec == spec || !spec.capacity.holds(host.used);
-        if known.is_some_and(fits) {
+        let (speaks, cluster) = (spec.level(), state.level);
+        if state.is_too_old(speaks) {
+            ctx.hit(Probe::JoinBelowLevel);
+            let reason = format!(
+                "the cluster is at feature level {cluster}, and {from} speaks {speaks}: start it with a newer version"
+            );
+            return ctx.send(from, Body::Refused { reason, below: Some(cluster) });
+        }
+        // With less to offer than its VMs have it keeps what it offered.
+        let known = known.map(|host| {
+            let capacity = if spec.capacity.holds(host.used) { spec.capacity } else { host.spec.capacity };
+            host.spec == HostSpec { capacity, ..spec.clone() }
+        });
+        if known == Some(true) {
             return self.welcome(from, ctx);
         }
-        let under_way =
-            |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { node } if node == from);
-        if self.office.as_ref().is_some_and(|office| office.proposals.iter().any(under_way)) {
+        if self.is_joining(from) {
             return ctx.hit(Probe::JoinRepeated);
         }
         let action = Action::AddHost { node: from, incarnation, host: spec };
         self.propose(action, Purpose::Join { node: from }, ctx);
+    }
+
+    /// Whether something that this host tells of itself is under way in the log.
+    fn is_joining(&self, host: NodeId) -> bool {
+        let is_its = |proposal: &Proposal| match proposal.purpose {
+            Purpose::Join { node } | Purpose::Announce { node } => node == host,
+            _ => false,
+        };
+        self.office.as_ref().is_some_and(|office| office.proposals.iter().any(is_its))
     }
 
     fn welcome(&self, node: NodeId, ctx: &mut Context<'_>) {
@@ -365,6 +401,7 @@ impl Controller {
         }
         self.assign_unplaced(ctx);
         self.drop_leaving_hosts(ctx);
+        self.raise_level(ctx);
         self.tend_members(ctx);
         self.call_silent_hosts(ctx);
     }
@@ -435,6 +472,27 @@ impl Controller {
             if !self.propose(Action::DropHost { node }, Purpose::Drop { node }, ctx) {
                 self.unpropose(&Purpose::Drop { node }, ctx);
             }
+        }
+    }
+
+    /// Raises the level to what all members announce. While something that a host tells of itself is under way nobody knows what they will
+    /// have announced when the command is carried out. All else that is under way takes hosts away at most, so it is never carried out in
+    /// vain; if it could be, a member of a lower level would meet a command that it does not know.
+    fn raise_level(&mut self, ctx: &mut Context<'_>) {
+        let (Some(office), Some(state)) = (&mut self.office, &self.state) else { return };
+        let to = state.announced_by_all().min(ctx.level());
+        let tells =
+            |proposal: &Proposal| matches!(proposal.purpose, Purpose::Join { .. } | Purpose::Announce { .. });
+        if to <= state.level {
+            let ahead = state.hosts.values().any(|host| host.spec.level() > state.level);
+            return ctx.hit_if(ahead, Probe::LevelHeldBack);
+        }
+        if office.raising || office.proposals.iter().any(tells) {
+            return;
+        }
+        office.raising = true;
+        if !self.propose(Action::RaiseLevel { to }, Purpose::Raise, ctx) {
+            self.unpropose(&Purpose::Raise, ctx);
         }
     }
 

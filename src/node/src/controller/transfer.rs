@@ -201,7 +201,7 @@ mod tests {
         let host = HostSpec { address: "a:1".into(), capacity, labels: BTreeMap::new() };
         let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
         let config = NodeConfig::new(NodeId(1), host, Vec::new());
-        Me { config, identity, process: 1, probes: Probes::default(), loopback: Vec::new() }
+        Me { config, identity, process: 1, probes: Probes::default(), outgrown: None, loopback: Vec::new() }
     }
 
     /// The piece of four bytes at `offset` of a snapshot of eight, which all are the term.

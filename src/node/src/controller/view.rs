@@ -3,6 +3,7 @@
 use super::Controller;
 use crate::context::Context;
 use crate::ids::{NodeId, Revision};
+use crate::level::Level;
 use crate::request::{ClusterView, MemberView, Role};
 use crate::state::{Host, State};
 use crate::stored::Membership;
@@ -63,6 +64,7 @@ impl Controller {
             leader: self.leader(),
             term: self.consensus.term(),
             revision: Revision(self.applied),
+            level: state.level,
             members,
         }
     }
@@ -87,10 +89,12 @@ impl Controller {
             role,
             healthy: !host.lost,
             cordoned: host.cordoned,
+            cordon_reason: host.cordon_reason.clone(),
+            level: host.spec.level(),
             leaving: host.leaving,
             capacity: host.spec.capacity,
             used: host.used,
-            labels: host.spec.labels.clone(),
+            labels: host.spec.clone().announcing(Level::FIRST).labels,
             last_contact: seen.map(|seen| ctx.now.boot.since(seen)),
             lag: progress.map(|progress| self.consensus.last_index().saturating_sub(progress.matched)),
             vms: host.vms.len() as u64,

@@ -11,6 +11,7 @@ use crate::command::{Action, Command, HostSpec, Place, Placement};
 use crate::error::RequestError;
 use crate::hypervisor::{ARTIFACT_LEN_MAX, VmReport};
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId};
+use crate::level::Level;
 use crate::request::Write;
 use crate::spec::{Phase, VmName, Wanted};
 use crate::time::WallMs;
@@ -52,7 +53,8 @@ pub fn fingerprint(write: &Write) -> u64 {
         Write::StopVm { name, generation } => hash_of(&(3u8, name, generation)),
         Write::DeleteVm { name, generation, keep_volumes: false } => hash_of(&(4u8, name, generation)),
         Write::DeleteVm { name, generation, keep_volumes: true } => hash_of(&(8u8, name, generation)),
-        Write::CordonHost { node, cordoned } => hash_of(&(5u8, node, cordoned)),
+        Write::CordonHost { node, cordoned, reason } if reason.is_empty() => hash_of(&(5u8, node, cordoned)),
+        Write::CordonHost { node, cordoned, reason } => hash_of(&(9u8, node, cordoned, reason)),
         Write::RemoveHost { node } => hash_of(&(6u8, node)),
         Write::UpdateVm { name, generation, spec } => hash_of(&(7u8, name, generation, spec)),
     }
@@ -72,6 +74,7 @@ impl Step<'_> {
             Action::RegainHost { node } => self.regain_host(*node),
             Action::Assign { moves } => moves.iter().for_each(|placement| self.assign(placement)),
             Action::Report { node, reports } => self.reports(*node, reports),
+            Action::RaiseLevel { to } => self.raise_level(*to),
         }
         None
     }
@@ -96,6 +99,9 @@ impl Step<'_> {
 
     /// The VM's generation afterwards, or none to have the leader decide anew.
     fn write(&mut self, write: &Write, place: &Place) -> Option<Result<Generation, RequestError>> {
+        if write.level() > self.state.level {
+            return Some(Err(self.state.below_level(write)));
+        }
         Some(match write {
             Write::CreateVm { name, spec } => self.create(name, spec),
             Write::StartVm { name, generation } => return self.start(name, *generation, place),
@@ -103,7 +109,7 @@ impl Step<'_> {
             Write::DeleteVm { name, generation, keep_volumes } => {
                 self.delete(name, *generation, *keep_volumes)
             }
-            Write::CordonHost { node, cordoned } => self.cordon(*node, *cordoned),
+            Write::CordonHost { node, cordoned, reason } => self.cordon(*node, *cordoned, reason),
             Write::RemoveHost { node } => self.remove_host(*node),
             Write::UpdateVm { name, generation, spec } => self.update(name, *generation, spec),
         })
@@ -297,11 +303,14 @@ impl Step<'_> {
         self.state.with_vm(name, |vm| vm.stands(phase, reason, at));
     }
 
-    fn cordon(&mut self, node: NodeId, cordoned: bool) -> Result<Generation, RequestError> {
+    fn cordon(&mut self, node: NodeId, cordoned: bool, reason: &str) -> Result<Generation, RequestError> {
         if !self.state.hosts.contains_key(&node) {
             return Err(RequestError::HostUnknown { node });
         }
-        self.state.with_host(node, |host| host.cordoned = cordoned);
+        self.state.with_host(node, |host| {
+            host.cordoned = cordoned;
+            host.cordon_reason = if cordoned { reason.to_owned() } else { String::new() };
+        });
         Ok(Generation(0))
     }
 
@@ -328,7 +337,7 @@ impl Step<'_> {
     }
 
     fn add_host(&mut self, node: NodeId, incarnation: Incarnation, spec: &HostSpec) {
-        if self.state.removed.contains(&node) {
+        if self.state.removed.contains(&node) || self.state.is_too_old(spec.level()) {
             return;
         }
         match self.state.hosts.get(&node) {
@@ -341,6 +350,13 @@ impl Step<'_> {
                 });
             }
             Some(_) => {}
+        }
+    }
+
+    /// The leader saw every member announce it; what has come in between counts.
+    fn raise_level(&mut self, to: Level) {
+        if to <= self.state.announced_by_all() {
+            self.state.level = self.state.level.max(to);
         }
     }
 

@@ -12,9 +12,12 @@ pub use apply::Applied;
 pub use object::{Host, Vm};
 
 use crate::config::Settings;
+use crate::error::RequestError;
 use crate::hypervisor::Run;
 use crate::ids::{ClusterId, NodeId, Revision};
+use crate::level::Level;
 use crate::message::Assignment;
+use crate::request::Write;
 use crate::spec::{Resources, VmName, Wanted};
 use hash::hash_of;
 use sessions::Sessions;
@@ -28,6 +31,8 @@ pub struct State {
     pub settings: Settings,
     /// The last log entry carried out.
     pub revision: Revision,
+    /// The feature level: no host announces a lower one, and it never falls.
+    pub level: Level,
     /// The members.
     pub hosts: BTreeMap<NodeId, Host>,
     /// Ids that were members and never will be again.
@@ -50,6 +55,7 @@ impl State {
             cluster,
             settings,
             revision,
+            level: Level::FIRST,
             hosts: BTreeMap::new(),
             removed: BTreeSet::new(),
             vms: BTreeMap::new(),
@@ -62,7 +68,41 @@ impl State {
     /// The hash over all of it but the revision.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.objects_hash.wrapping_add(self.sessions.hash())
+        self.objects_hash.wrapping_add(self.sessions.hash()).wrapping_add(hash_of(&("level", self.level)))
+    }
+
+    /// The newest level that every host announces: a lost one may come back, and one that leaves is still a member.
+    #[must_use]
+    pub fn announced_by_all(&self) -> Level {
+        let announced = self.hosts.values().map(|host| host.spec.level());
+        if planted!(LevelRaisedTooEarly) {
+            let mut announced: Vec<_> = announced.collect();
+            announced.sort_unstable();
+            return announced.get(announced.len() / 2).copied().unwrap_or(self.level);
+        }
+        announced.min().unwrap_or(self.level)
+    }
+
+    /// The hosts that announce a level below `level`.
+    pub fn hosts_below(&self, level: Level) -> impl Iterator<Item = NodeId> {
+        self.hosts.iter().filter(move |(_, host)| host.spec.level() < level).map(|(node, _)| *node)
+    }
+
+    /// Whether a member that speaks `level` would not understand what the cluster may say.
+    #[must_use]
+    pub fn is_too_old(&self, level: Level) -> bool {
+        level < self.level && !planted!(JoinBelowLevelAccepted)
+    }
+
+    /// What is answered to a write for which the cluster's level is too low.
+    #[must_use]
+    pub fn below_level(&self, write: &Write) -> RequestError {
+        RequestError::BelowLevel {
+            what: write.newest_part().into(),
+            needs: write.level(),
+            level: self.level,
+            held_back_by: self.hosts_below(write.level()).take(RequestError::HOSTS_MAX).collect(),
+        }
     }
 
     /// VMs that need a host, by name.
@@ -242,6 +282,12 @@ impl State {
                 "invariant: used is the sum of its VMs"
             );
             assert!(host.spec.capacity.holds(host.used), "invariant: {node} is never over capacity");
+            assert!(
+                planted!(LevelRaisedTooEarly)
+                    || planted!(JoinBelowLevelAccepted)
+                    || host.spec.level() >= self.level,
+                "invariant: {node} announces the cluster's level at least"
+            );
         }
         assert!(used.is_empty(), "invariant: VMs are assigned to members only, not to {used:?}");
         self.sessions.check();
@@ -257,7 +303,8 @@ impl State {
                 },
             )
         });
-        let head = Self::new(self.cluster, self.settings.clone(), self.revision);
+        let head =
+            Self { level: self.level, ..Self::new(self.cluster, self.settings.clone(), self.revision) };
         let again = Self::restore(head, hosts, self.removed.iter().copied(), self.vms.values().cloned());
         assert_eq!(again.objects_hash, self.objects_hash, "invariant: the state's hash is up to date");
     }

@@ -23,6 +23,8 @@ pub struct Host {
     pub incarnation: Incarnation,
     /// New VMs are kept off.
     pub cordoned: bool,
+    /// Why; empty when nobody said.
+    pub cordon_reason: String,
     /// On its way out: it gets no VMs and no vote.
     pub leaving: bool,
     /// Given up: its lease has ended, nothing may run there until it is taken back.
@@ -49,6 +51,7 @@ impl Host {
             spec,
             incarnation,
             cordoned: false,
+            cordon_reason: String::new(),
             leaving: false,
             lost: false,
             set_revision,
@@ -79,7 +82,7 @@ impl Host {
     }
 
     pub(super) fn rehash(&mut self, node: NodeId) {
-        let flags = (self.cordoned, self.leaving, self.lost);
+        let flags = (self.cordoned, &self.cordon_reason, self.leaving, self.lost);
         self.hash = hash_of(&("host", node, &self.spec, self.incarnation, flags, self.set_revision));
     }
 }

@@ -8,6 +8,7 @@ use blixard_node::hypervisor::{Run, VmReport};
 use blixard_node::ids::{
     ClientId, ClusterId, Epoch, Generation, Incarnation, NodeId, RequestId, Revision, VmId,
 };
+use blixard_node::level::Level;
 use blixard_node::message::{Assignment, Body, Heartbeat, HeartbeatAck, Message, Nonce, SnapshotChunk};
 use blixard_node::request::{
     ClusterView, Consistency, MemberView, Read, Reply, Request, Response, Role, Transition, VmView, Write,
@@ -124,6 +125,10 @@ fn report() -> impl Strategy<Value = VmReport> {
     )
 }
 
+fn level() -> impl Strategy<Value = Level> {
+    (1..5u32).prop_map(Level)
+}
+
 fn members() -> impl Strategy<Value = Vec<(NodeId, String)>> {
     prop::collection::vec((node(), text()), 0..4)
 }
@@ -147,7 +152,8 @@ fn write() -> impl Strategy<Value = Write> {
             generation,
             keep_volumes
         }),
-        (node(), any::<bool>()).prop_map(|(node, cordoned)| Write::CordonHost { node, cordoned }),
+        (node(), any::<bool>(), prop_oneof![Just(String::new()), text()])
+            .prop_map(|(node, cordoned, reason)| Write::CordonHost { node, cordoned, reason }),
         node().prop_map(|node| Write::RemoveHost { node }),
         (at(), spec()).prop_map(|((name, generation), spec)| Write::UpdateVm {
             name,
@@ -191,6 +197,7 @@ pub(crate) fn action() -> impl Strategy<Value = Action> {
         node().prop_map(|node| Action::DropHost { node }),
         node().prop_map(|node| Action::LoseHost { node }),
         node().prop_map(|node| Action::RegainHost { node }),
+        level().prop_map(|to| Action::RaiseLevel { to }),
         prop::collection::vec(placement, 0..3).prop_map(|moves| Action::Assign { moves }),
         (node(), prop::collection::vec(report(), 0..3))
             .prop_map(|(node, reports)| Action::Report { node, reports }),
@@ -244,13 +251,13 @@ fn member_view() -> impl Strategy<Value = MemberView> {
     (
         (node(), any::<u64>(), text(), role, any::<[bool; 3]>()),
         (resources(), resources(), labels()),
-        (prop::option::of(span()), prop::option::of(any::<u64>()), any::<u64>()),
+        (prop::option::of(span()), prop::option::of(any::<u64>()), any::<u64>(), text(), level()),
     )
         .prop_map(
             |(
                 (node, incarnation, address, role, [healthy, cordoned, leaving]),
                 (capacity, used, labels),
-                (last_contact, lag, vms),
+                (last_contact, lag, vms, cordon_reason, level),
             )| MemberView {
                 node,
                 incarnation: Incarnation(incarnation),
@@ -265,6 +272,8 @@ fn member_view() -> impl Strategy<Value = MemberView> {
                 last_contact,
                 lag,
                 vms,
+                cordon_reason,
+                level,
             },
         )
 }
@@ -277,14 +286,16 @@ fn cluster_view() -> impl Strategy<Value = ClusterView> {
         any::<u64>(),
         revision(),
         prop::collection::vec(member_view(), 0..3),
+        level(),
     )
-        .prop_map(|(cluster, answered_by, leader, term, revision, members)| ClusterView {
+        .prop_map(|(cluster, answered_by, leader, term, revision, members, level)| ClusterView {
             cluster: ClusterId(cluster),
             answered_by,
             leader,
             term,
             revision,
             members,
+            level,
         })
 }
 
@@ -323,6 +334,14 @@ pub(crate) fn request_error() -> impl Strategy<Value = RequestError> {
         Just(RequestError::NoLeader),
         text().prop_map(|reason| RequestError::Unknown { reason }),
         (text(), any::<u64>()).prop_map(|(what, max)| RequestError::Overloaded { what, max }),
+        (text(), level(), level(), prop::collection::vec(node(), 0..3)).prop_map(
+            |(what, needs, level, held_back_by)| RequestError::BelowLevel {
+                what,
+                needs,
+                level,
+                held_back_by
+            }
+        ),
     ]
 }
 
@@ -349,27 +368,37 @@ fn assignment() -> impl Strategy<Value = Assignment> {
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
-    (nonce(), any::<u64>(), revision(), prop::collection::vec(report(), 0..3), any::<bool>(), any::<u64>())
-        .prop_map(|(nonce, sent, set_revision, reports, urgent, answered)| Heartbeat {
+    (
+        nonce(),
+        any::<u64>(),
+        revision(),
+        prop::collection::vec(report(), 0..3),
+        any::<bool>(),
+        any::<u64>(),
+        level(),
+    )
+        .prop_map(|(nonce, sent, set_revision, reports, urgent, answered, level)| Heartbeat {
             nonce,
             sent: Time(sent),
             set_revision,
             reports,
             urgent,
             answered,
+            level,
         })
 }
 
 fn heartbeat_ack() -> impl Strategy<Value = HeartbeatAck> {
     let set = prop::option::of(prop::collection::vec(assignment(), 0..3));
-    (nonce(), any::<u64>(), span(), revision(), set, members()).prop_map(
-        |(nonce, sent, ttl, revision, set, members)| HeartbeatAck {
+    (nonce(), any::<u64>(), span(), revision(), set, members(), level()).prop_map(
+        |(nonce, sent, ttl, revision, set, members, level)| HeartbeatAck {
             nonce,
             sent: Time(sent),
             ttl,
             revision,
             set,
             members,
+            level,
         },
     )
 }
@@ -403,7 +432,7 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
         1 => Just(Body::Nudge),
         1 => host().prop_map(|host| Body::Join(Box::new(host))),
         1 => members().prop_map(|members| Body::Joined { members }),
-        1 => text().prop_map(|reason| Body::Refused { reason }),
+        1 => (text(), prop::option::of(level())).prop_map(|(reason, below)| Body::Refused { reason, below }),
     ]
 }
 

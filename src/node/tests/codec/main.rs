@@ -1,6 +1,7 @@
 //! Everything that is logged or sent survives its encoding, and no bytes bring the decoder down.
 
 mod drawn;
+mod levels;
 mod raft_types;
 
 use std::collections::BTreeSet;
@@ -81,6 +82,7 @@ fn action_kind(action: &Action) -> usize {
         Action::Assign { .. } => 4,
         Action::Report { .. } => 5,
         Action::DropHost { .. } => 6,
+        Action::RaiseLevel { .. } => 7,
     }
 }
 
@@ -136,6 +138,7 @@ fn error_kind(error: &RequestError) -> usize {
         RequestError::Unknown { .. } => 15,
         RequestError::Overloaded { .. } => 16,
         RequestError::VmNotStopped { .. } => 17,
+        RequestError::BelowLevel { .. } => 18,
     }
 }
 
@@ -149,10 +152,10 @@ fn kinds_drawn<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, kind: fn(
 #[test]
 fn every_variant_is_drawn() {
     assert_eq!(kinds_drawn(drawn::body(), body_kind), (0..12).collect::<Vec<_>>());
-    assert_eq!(kinds_drawn(drawn::action(), action_kind), (0..7).collect::<Vec<_>>());
+    assert_eq!(kinds_drawn(drawn::action(), action_kind), (0..8).collect::<Vec<_>>());
     assert_eq!(kinds_drawn(drawn::request(), request_kind), (0..12).collect::<Vec<_>>());
     assert_eq!(kinds_drawn(drawn::response(), response_kind), (0..6).collect::<Vec<_>>());
-    assert_eq!(kinds_drawn(drawn::request_error(), error_kind), (0..18).collect::<Vec<_>>());
+    assert_eq!(kinds_drawn(drawn::request_error(), error_kind), (0..19).collect::<Vec<_>>());
 }
 
 /// The bytes that protobuf prescribes for raft-rs's `ConfChangeV2`: raft-rs encodes proposals itself.
@@ -228,6 +231,7 @@ fn an_empty_assignment_set_is_not_an_absent_one() {
                 revision: blixard_node::ids::Revision(9),
                 set,
                 members: Vec::new(),
+                level: blixard_node::level::Level::FIRST,
             })),
         };
         assert_eq!(decode_message(&encode_message(&message)), Ok(message));

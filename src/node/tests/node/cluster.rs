@@ -13,12 +13,13 @@ use blixard_node::hypervisor::{
 };
 use blixard_node::ids::{ClientId, ClusterId, NodeId, OpId, RequestId, Revision, Ticket};
 use blixard_node::input::Input;
+use blixard_node::level::Level;
 use blixard_node::message::{Body, Message};
 use blixard_node::request::{Reply, Request, Write};
 use blixard_node::spec::{FailoverPolicy, Resources, RestartPolicy, VmName, VmSpec};
 use blixard_node::stored::Stored;
 use blixard_node::time::{Duration, Now, Time, WallMs};
-use blixard_node::{Node, bootstrap};
+use blixard_node::{Node, OpenError, bootstrap};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -78,6 +79,7 @@ pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
         peers: peers.iter().map(|peer| (NodeId(*peer), format!("host{peer}:7001"))).collect(),
         raft: raft.clone(),
         limits: Limits::default(),
+        feature_level: Level::NEWEST,
     }
 }
 
@@ -96,6 +98,10 @@ pub(crate) fn spec() -> Arc<VmSpec> {
 
 impl Cluster {
     pub(crate) fn new(seed: u64, raft: RaftConfig) -> Self {
+        Self::at_level(Level::NEWEST, seed, raft)
+    }
+
+    pub(crate) fn at_level(level: Level, seed: u64, raft: RaftConfig) -> Self {
         let mut cluster = Self {
             now: Time(0),
             machines: BTreeMap::new(),
@@ -116,7 +122,7 @@ impl Cluster {
             purges_hang: false,
             votes_written: 0,
         };
-        let first = config(1, &cluster.raft, &[]);
+        let first = NodeConfig { feature_level: level, ..config(1, &cluster.raft, &[]) };
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
         cluster
             .machines
@@ -126,20 +132,35 @@ impl Cluster {
     }
 
     pub(crate) fn add(&mut self, id: u64) {
-        let config = config(id, &self.raft, &[1]);
+        self.add_at(id, Level::NEWEST);
+    }
+
+    pub(crate) fn add_at(&mut self, id: u64, feature_level: Level) {
+        let config = NodeConfig { feature_level, ..config(id, &self.raft, &[1]) };
         let disk = Stored::default();
         self.machines.insert(id, Machine { node: None, disk, runs: BTreeMap::new(), config, lives: 0 });
         self.open(id);
     }
 
     pub(crate) fn open(&mut self, id: u64) {
+        self.try_open(id).unwrap();
+    }
+
+    /// Ends the process and starts one that speaks `level`.
+    pub(crate) fn replace(&mut self, id: u64, level: Level) -> Result<(), OpenError> {
+        self.crash(id);
+        self.machines.get_mut(&id).unwrap().config.feature_level = level;
+        self.try_open(id)
+    }
+
+    fn try_open(&mut self, id: u64) -> Result<(), OpenError> {
         let now = self.clock();
         let seed = self.seed;
         let machine = self.machines.get_mut(&id).unwrap();
         machine.lives += 1;
         let seed = seed ^ (id << 32) ^ machine.lives;
-        let node = Node::open(machine.config.clone(), seed, machine.disk.clone(), now).unwrap();
-        machine.node = Some(node);
+        machine.node = Some(Node::open(machine.config.clone(), seed, machine.disk.clone(), now)?);
+        Ok(())
     }
 
     pub(crate) fn crash(&mut self, id: u64) {
@@ -370,6 +391,10 @@ impl Cluster {
             Event::LeaseExpired => format!("n{id} lease over"),
             Event::StaleSetRefused { at, got } => format!("n{id} at {at} refuses the set of {got}"),
             Event::Refused { .. } => format!("n{id} is refused"),
+            Event::LevelRaised { level } => format!("n{id} raises the level to {level}"),
+            Event::Outgrown { cluster, own } => {
+                format!("n{id} speaks level {own} and ends: the cluster is at {cluster}")
+            }
             Event::Joined => format!("n{id} is a member"),
             Event::Retired => format!("n{id} may end"),
         };

@@ -5,6 +5,7 @@
 mod basics;
 mod cluster;
 mod guests;
+mod levels;
 mod placement;
 mod randomness;
 mod transcripts;

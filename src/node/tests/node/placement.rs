@@ -86,25 +86,25 @@ fn vms_with_the_same_port_go_to_different_hosts_also_after_a_loss() {
 fn a_vm_with_a_local_volume_returns_to_its_host_or_waits() {
     let mut cluster = hosts(3);
     let leader = NodeId(cluster.leader().unwrap());
-    cluster.done(Write::CordonHost { node: leader, cordoned: true }).unwrap();
+    cluster.done(Write::CordonHost { node: leader, cordoned: true, reason: String::new() }).unwrap();
     create(&mut cluster, "db", VmSpec { local_volume: true, ..(*spec()).clone() });
     start(&mut cluster, "db").unwrap();
     let (home, _) = cluster.running()[0];
     assert_ne!(NodeId(home), leader);
     stop(&mut cluster, "db");
-    cluster.done(Write::CordonHost { node: leader, cordoned: false }).unwrap();
+    cluster.done(Write::CordonHost { node: leader, cordoned: false, reason: String::new() }).unwrap();
     // Its host is the fullest by now, and still the only one.
     for text in ["x", "y", "z"] {
         create(&mut cluster, text, (*spec()).clone());
         start(&mut cluster, text).unwrap();
     }
-    cluster.done(Write::CordonHost { node: NodeId(home), cordoned: true }).unwrap();
+    cluster.done(Write::CordonHost { node: NodeId(home), cordoned: true, reason: String::new() }).unwrap();
     let lacks = refused(start(&mut cluster, "db"));
     for (host, why) in lacks {
         let elsewhere = format!("does not hold its volumes, n{home} does");
         assert_eq!(why, if host.0 == home { "cordoned".to_owned() } else { elsewhere });
     }
-    cluster.done(Write::CordonHost { node: NodeId(home), cordoned: false }).unwrap();
+    cluster.done(Write::CordonHost { node: NodeId(home), cordoned: false, reason: String::new() }).unwrap();
     start(&mut cluster, "db").unwrap();
     let vm = cluster.node(cluster.leader().unwrap()).state().unwrap().vms[&name("db")].id;
     assert!(cluster.running().iter().any(|(host, run)| (*host, run.vm) == (home, vm)), "{}", cluster.log);

@@ -19,7 +19,7 @@ fn stopped_vm(local_volume: bool) -> (Cluster, u64) {
     cluster.run(Duration::from_secs(20));
     // The leader takes the first one; one that has to survive runs elsewhere.
     let leader = cluster.leader().unwrap();
-    cluster.done(Write::CordonHost { node: NodeId(leader), cordoned: true }).unwrap();
+    cluster.done(Write::CordonHost { node: NodeId(leader), cordoned: true, reason: String::new() }).unwrap();
     let spec = Arc::new(VmSpec { local_volume, ..(*spec()).clone() });
     cluster.done(Write::CreateVm { name: name("web"), spec }).unwrap();
     cluster.done(Write::StartVm { name: name("web"), generation: None }).unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blixard_node::error::RequestError;
 use blixard_node::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, Revision, VmId};
+use blixard_node::level::Level;
 use blixard_node::request::{ClusterView, MemberView, Role, Transition, VmView};
 use blixard_node::spec::{
     self, FailoverPolicy, Labels, Phase, Protocol, Resources, RestartPolicy, VmName, VmSpec, Wanted,
@@ -113,6 +114,8 @@ fn cluster() -> Cluster {
         role: Role::Leader,
         healthy: true,
         cordoned: false,
+        cordon_reason: String::new(),
+        level: Level(3),
         leaving: false,
         capacity: Resources { vcpus: 8, memory_mib: 16_384 },
         used: Resources { vcpus: 2, memory_mib: 1_000 },
@@ -126,6 +129,8 @@ fn cluster() -> Cluster {
         role: Role::Worker,
         healthy: false,
         cordoned: true,
+        cordon_reason: "new disks".into(),
+        level: Level(2),
         last_contact: None,
         lag: None,
         ..member.clone()
@@ -136,6 +141,7 @@ fn cluster() -> Cluster {
         leader: Some(NodeId(1)),
         term: 7,
         revision: Revision(1_234),
+        level: Level(2),
         members: vec![member, lost],
     })
 }
@@ -235,11 +241,11 @@ fn tables() {
         Format::Table,
         &cluster(),
         expect![[r#"
-            cluster 0000000000000abc  term 7  leader node 1  revision 1234  answered by node 1
+            cluster 0000000000000abc  term 7  leader node 1  revision 1234  level 2  answered by node 1
 
-            NODE  ROLE    HEALTH          CONTACT   LAG  VMS  VCPUS  MEMORY         ADDRESS
-            1     leader  healthy         1.2s ago  0    1    2/8    1000MiB/16GiB  10.0.0.1:7001
-            12    worker  lost, cordoned  -         -    1    2/8    1000MiB/16GiB  10.0.0.1:7001
+            NODE  ROLE    HEALTH                      CONTACT   LAG  VMS  VCPUS  MEMORY         ADDRESS
+            1     leader  healthy, speaks level 3     1.2s ago  0    1    2/8    1000MiB/16GiB  10.0.0.1:7001
+            12    worker  lost, cordoned (new disks)  -         -    1    2/8    1000MiB/16GiB  10.0.0.1:7001
         "#]],
     );
     let change = Change { name: "web".into(), revision: 9, generation: 2, deleted: false };
@@ -366,92 +372,102 @@ fn json_and_yaml() {
         Format::Json,
         &cluster(),
         expect![[r#"
-        {
-          "cluster": "0000000000000abc",
-          "term": 7,
-          "leader": 1,
-          "answered_by": 1,
-          "revision": 1234,
-          "members": [
             {
-              "node": 1,
-              "role": "leader",
-              "healthy": true,
-              "cordoned": false,
-              "leaving": false,
-              "address": "10.0.0.1:7001",
-              "last_contact_ms": 1250,
-              "lag": 0,
-              "vms": 1,
-              "vcpus": 8,
-              "vcpus_used": 2,
-              "memory_mib": 16384,
-              "memory_mib_used": 1000,
-              "labels": {},
-              "incarnation": "000000000000feed"
-            },
-            {
-              "node": 12,
-              "role": "worker",
-              "healthy": false,
-              "cordoned": true,
-              "leaving": false,
-              "address": "10.0.0.1:7001",
-              "last_contact_ms": null,
-              "lag": null,
-              "vms": 1,
-              "vcpus": 8,
-              "vcpus_used": 2,
-              "memory_mib": 16384,
-              "memory_mib_used": 1000,
-              "labels": {},
-              "incarnation": "000000000000feed"
+              "cluster": "0000000000000abc",
+              "term": 7,
+              "leader": 1,
+              "answered_by": 1,
+              "revision": 1234,
+              "level": 2,
+              "members": [
+                {
+                  "node": 1,
+                  "role": "leader",
+                  "healthy": true,
+                  "cordoned": false,
+                  "cordon_reason": "",
+                  "leaving": false,
+                  "level": 3,
+                  "address": "10.0.0.1:7001",
+                  "last_contact_ms": 1250,
+                  "lag": 0,
+                  "vms": 1,
+                  "vcpus": 8,
+                  "vcpus_used": 2,
+                  "memory_mib": 16384,
+                  "memory_mib_used": 1000,
+                  "labels": {},
+                  "incarnation": "000000000000feed"
+                },
+                {
+                  "node": 12,
+                  "role": "worker",
+                  "healthy": false,
+                  "cordoned": true,
+                  "cordon_reason": "new disks",
+                  "leaving": false,
+                  "level": 2,
+                  "address": "10.0.0.1:7001",
+                  "last_contact_ms": null,
+                  "lag": null,
+                  "vms": 1,
+                  "vcpus": 8,
+                  "vcpus_used": 2,
+                  "memory_mib": 16384,
+                  "memory_mib_used": 1000,
+                  "labels": {},
+                  "incarnation": "000000000000feed"
+                }
+              ]
             }
-          ]
-        }
-    "#]],
+        "#]],
     );
     check(
         Format::Yaml,
         &cluster(),
         expect![[r#"
-        cluster: 0000000000000abc
-        term: 7
-        leader: 1
-        answered_by: 1
-        revision: 1234
-        members:
-        - node: 1
-          role: leader
-          healthy: true
-          cordoned: false
-          leaving: false
-          address: 10.0.0.1:7001
-          last_contact_ms: 1250
-          lag: 0
-          vms: 1
-          vcpus: 8
-          vcpus_used: 2
-          memory_mib: 16384
-          memory_mib_used: 1000
-          labels: {}
-          incarnation: 000000000000feed
-        - node: 12
-          role: worker
-          healthy: false
-          cordoned: true
-          leaving: false
-          address: 10.0.0.1:7001
-          last_contact_ms: null
-          lag: null
-          vms: 1
-          vcpus: 8
-          vcpus_used: 2
-          memory_mib: 16384
-          memory_mib_used: 1000
-          labels: {}
-          incarnation: 000000000000feed
-    "#]],
+            cluster: 0000000000000abc
+            term: 7
+            leader: 1
+            answered_by: 1
+            revision: 1234
+            level: 2
+            members:
+            - node: 1
+              role: leader
+              healthy: true
+              cordoned: false
+              cordon_reason: ""
+              leaving: false
+              level: 3
+              address: 10.0.0.1:7001
+              last_contact_ms: 1250
+              lag: 0
+              vms: 1
+              vcpus: 8
+              vcpus_used: 2
+              memory_mib: 16384
+              memory_mib_used: 1000
+              labels: {}
+              incarnation: 000000000000feed
+            - node: 12
+              role: worker
+              healthy: false
+              cordoned: true
+              cordon_reason: new disks
+              leaving: false
+              level: 2
+              address: 10.0.0.1:7001
+              last_contact_ms: null
+              lag: null
+              vms: 1
+              vcpus: 8
+              vcpus_used: 2
+              memory_mib: 16384
+              memory_mib_used: 1000
+              labels: {}
+              incarnation: 000000000000feed
+        "#]],
     );
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
         match explanation {
             Some(explanation) => print::text(output::explanation(&explanation)),
             None => {
-                print::line(format_args!("nothing to explain: the run ended with {}", recording.end.outcome))
+                print::line(format_args!("nothing to explain: the run ended with {}", recording.end.outcome));
             }
         }
         return Ok(exit::HELD);
@@ -57,7 +57,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, String> {
     let (report, explained) = explain::run(&args.subject.subject(), &scenario, seed);
     match explained {
         Ok(None) => {
-            print::line(format_args!("nothing to explain: the run ended with {}", report.outcome.word()))
+            print::line(format_args!("nothing to explain: the run ended with {}", report.outcome.word()));
         }
         explained => print::text(output::explained(&explained)),
     }

@@ -37,7 +37,7 @@ struct Listener {
 impl Sink for Listener {
     fn entry(&mut self, entry: &Entry) {
         if self.verbose {
-            print::tell(&entry);
+            print::tell(entry);
         }
         if let Some(file) = &mut self.file {
             file.entry(entry);

@@ -40,7 +40,8 @@ impl Narrator for Runs {
         say_deadline(story, account, first, until);
         say_orders(story, account, first, until);
         if twice {
-            say_later_assignments(story, account, last);
+            // Whichever of them it was that came alive under an assignment of before.
+            runs.iter().for_each(|run| say_later_assignments(story, account, run));
         }
         say_waking(story, account, &hosts, first.started..end);
         say_end(story, account, first, end);

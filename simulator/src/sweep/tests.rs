@@ -39,7 +39,7 @@ impl Subject for Told {
             std::thread::yield_now();
         }
         if self.endless_on == Some(seed) {
-            (1..).for_each(|events| crate::hang::look(blixard_node::time::Time(events), events));
+            (1..=u64::MAX).for_each(|events| crate::hang::look(blixard_node::time::Time(events), events));
         }
         let mut report = Report::of_panic(&scenario.name, seed, "as told".into());
         if self.fails_from.is_none_or(|from| seed < from) {

@@ -64,10 +64,8 @@ fn a_leader_with_a_minority_goes_on_for_a_while() {
     let split = Fault { lasts: Spread::millis(5_000, 5_000), ..every(FaultKind::Split, 8_000, 8_000) };
     let report = held(&scenario(vec![split]), 1);
     let struck = report.counts.faults["split"];
-    assert!(
-        struck >= 3 && report.counts.elections > struck,
-        "each time the others elect another: {report:?}"
-    );
+    let elections = report.counts.elections;
+    assert!(struck >= 3 && elections >= struck, "the others elect another: {elections} of {struck}");
     assert!(report.counts.probes.has(Probe::World(WorldProbe::TwoLeaders)));
 }
 

@@ -9,8 +9,8 @@ use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use crate::scenario::{
-    Among, Buggify, Cluster, Disk, Fault, FaultKind, Hypervisor, Network, Process, Scenario, Spread, When,
-    Workload,
+    Among, Buggify, Chance, Cluster, Disk, Fault, FaultKind, Hypervisor, Network, Process, Scenario, Spread,
+    When, Workload,
 };
 
 type Theme = fn(&mut Scenario, &mut Rng);
@@ -112,9 +112,10 @@ fn restless(scenario: &mut Scenario, vms: u64) {
     (work.vm_vcpus_max, work.vm_memory_mib_max) = (1, 64);
 }
 
-/// Many VMs, started and left alone.
+/// Many VMs, started and left alone; some never get ready.
 fn steady(scenario: &mut Scenario, vms: u64) {
     restless(scenario, vms);
     scenario.workload.stop = 0;
+    scenario.hypervisor.never_ready = Chance::one_in(10);
     scenario.cluster.host_vcpus = scenario.cluster.host_vcpus.max(vms);
 }

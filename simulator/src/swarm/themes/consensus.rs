@@ -6,8 +6,11 @@ use blixard_node::time::Duration;
 use super::{alone, elects, sound_links, strike};
 use crate::scenario::{Aim, Among, Chance, CrashPoint, FaultKind, Scenario, Spread, Storage};
 
-/// Elections one after another, among voters that die and are back at once.
-pub(super) fn elections(scenario: &mut Scenario, _: &mut Rng) {
+/// Elections one after another, among voters that die and are back at once; in half of the cases, nothing else.
+pub(super) fn elections(scenario: &mut Scenario, rng: &mut Rng) {
+    if rng.ratio(1, 2) {
+        return votes(scenario, rng);
+    }
     scenario.cluster.voters = scenario.cluster.voters.max(3);
     scenario.cluster.workers = 0;
     elects(scenario, 20, 5);

@@ -114,6 +114,15 @@ impl Request {
             _ => Level::FIRST,
         }
     }
+
+    /// What of it needs its level, for people.
+    #[must_use]
+    pub fn newest_part(&self) -> &'static str {
+        match self {
+            Self::Write { write, .. } => write.newest_part(),
+            _ => "this request",
+        }
+    }
 }
 
 impl Command {

@@ -145,8 +145,8 @@ pub struct HeartbeatAck {
     pub set: Option<Vec<Assignment>>,
     /// The leader's reachable members: voters first, for finding the next leader.
     pub members: Vec<(NodeId, String)>,
-    /// The cluster's level, or a lower one.
-    pub level: Level,
+    /// The cluster's level; none from a leader that knows no levels, and where nothing is granted for another reason.
+    pub level: Option<Level>,
 }
 
 /// A VM assigned to a host.

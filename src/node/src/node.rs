@@ -328,14 +328,9 @@ impl Node {
     fn request(&mut self, ticket: Ticket, request: Request, out: &mut Effects) {
         let leader = self.other_leader();
         let ctx = &mut Context { now: self.now, me: &mut self.me, out };
-        if let Request::Write { write, .. } = &request
-            && write.level() > ctx.level()
-        {
-            ctx.hit(Probe::RequestBelowLevel);
-            let (what, needs) = (write.newest_part().into(), write.level());
-            let (level, held_back_by) = (ctx.level(), vec![ctx.id()]);
-            let error = RequestError::BelowLevel { what, needs, level, held_back_by };
-            return ctx.answer(Asker::Local(ticket), Err(error));
+        if request.level() > ctx.level() {
+            let (own, held_back_by) = (ctx.level(), vec![ctx.id()]);
+            return refuse_below_level(&request, own, held_back_by, Asker::Local(ticket), ctx);
         }
         if let Request::Read { read, consistency: Consistency::Stale } = &request
             && self.controller.is_replica()
@@ -350,6 +345,11 @@ impl Node {
             ctx.hit(Probe::NoLeaderKnown);
             return ctx.answer(Asker::Local(ticket), Err(RequestError::NoLeader));
         };
+        if request.level() > Level::FIRST && self.agent.knows_no_levels(leader) {
+            // It could not read it, and would not answer.
+            let held_back_by = vec![leader];
+            return refuse_below_level(&request, Level::FIRST, held_back_by, Asker::Local(ticket), ctx);
+        }
         let max = ctx.me.config.limits.forwards_max;
         if self.forwards.len() >= max {
             let what = "the queue of requests passed on to the leader".into();
@@ -427,6 +427,19 @@ impl Node {
             self.controller.settle(ctx);
         }
     }
+}
+
+/// Answers a request that some node on its way could not read.
+fn refuse_below_level(
+    request: &Request,
+    level: Level,
+    held_back_by: Vec<NodeId>,
+    asker: Asker,
+    ctx: &mut Context<'_>,
+) {
+    ctx.hit(Probe::RequestBelowLevel);
+    let (what, needs) = (request.newest_part().into(), request.level());
+    ctx.answer(asker, Err(RequestError::BelowLevel { what, needs, level, held_back_by }));
 }
 
 /// Whether `from` is who it says: a member's incarnation never changes, and a removed member does not come back.

@@ -313,7 +313,7 @@ mod catalogue {
         Levels {
             /// The level is raised when most hosts announce it, not all.
             LevelRaisedTooEarly = "level-raised-too-early",
-                ["feature-level", "liveness"];
+                ["feature-level", "liveness", "panic"];
             /// A snapshot does not hold the cluster's level.
             LevelForgottenInSnapshot = "level-forgotten-in-snapshot",
                 ["feature-level", "state-hash"];
@@ -322,7 +322,7 @@ mod catalogue {
                 ["feature-level"];
             /// Who speaks less than the cluster's level is taken in, and granted leases, all the same.
             JoinBelowLevelAccepted = "join-below-level-accepted",
-                ["feature-level"];
+                ["feature-level", "panic"];
         }
     }
 

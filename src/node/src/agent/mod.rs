@@ -57,6 +57,8 @@ pub(crate) struct Agent {
     urgent: bool,
     nudged: bool,
     leader: Option<NodeId>,
+    /// Whose last acknowledgement told no level: a leader that knows none.
+    knows_no_levels: Option<NodeId>,
     /// When a leader was last heard.
     heard: Time,
     /// Members asked since a leader was last heard.
@@ -87,6 +89,7 @@ impl Agent {
             urgent: true,
             nudged: false,
             leader: None,
+            knows_no_levels: None,
             heard: now,
             tried: BTreeSet::new(),
             redirects: 0,
@@ -106,6 +109,11 @@ impl Agent {
     /// The leader that acknowledged it lately.
     pub(crate) fn leader(&self, now: Time) -> Option<NodeId> {
         self.leader.filter(|_| self.redirects == 0 && now.since(self.heard) <= SILENCE_MAX)
+    }
+
+    /// Whether `leader` has shown that it knows no feature levels.
+    pub(crate) fn knows_no_levels(&self, leader: NodeId) -> bool {
+        self.knows_no_levels == Some(leader)
     }
 
     /// The revision of the assignment set at work.
@@ -307,7 +315,8 @@ impl Agent {
     pub(crate) fn acknowledged(&mut self, from: NodeId, ack: HeartbeatAck, ctx: &mut Context<'_>) {
         let now = ctx.now.boot;
         // Whoever it was meant for: the level never falls.
-        if ctx.is_outgrown_by(ack.level) || !self.is_current(&ack, ctx) {
+        let outgrown = ack.level.is_some_and(|level| ctx.is_outgrown_by(level));
+        if outgrown || !self.is_current(&ack, ctx) {
             return;
         }
         self.acknowledged = self.acknowledged.max(ack.nonce.sequence);
@@ -328,6 +337,7 @@ impl Agent {
         }
         self.heartbeat_every = Duration(ack.ttl.0 / HEARTBEATS_PER_LEASE);
         self.leader = Some(from);
+        self.knows_no_levels = ack.level.is_none().then_some(from);
         self.heard = now;
         self.tried.clear();
         self.learn_members(ack.members, ctx);

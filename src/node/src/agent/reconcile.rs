@@ -279,6 +279,10 @@ impl Agent {
             }
             Err(error) => {
                 ctx.hit(Probe::StartFailed);
+                // What is prepared is not this: a preparation for an earlier spec was under way when the spec changed.
+                if matches!(error, HypervisorError::Prepare { .. }) {
+                    local.prepared = false;
+                }
                 local.failed(error.to_string(), now);
             }
         }

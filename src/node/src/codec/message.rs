@@ -249,7 +249,7 @@ impl Wire for HeartbeatAck {
             revision: self.revision.0,
             set: self.set.as_ref().map(|set| AssignmentSetForm { assignments: forms(set) }),
             members: forms(&self.members),
-            level: self.level.number(),
+            level: self.level.map_or(0, |level| level.0),
         }
     }
 
@@ -261,7 +261,7 @@ impl Wire for HeartbeatAck {
             revision: Revision(form.revision),
             set: form.set.map(|set| parts(set.assignments)).transpose()?,
             members: parts(form.members)?,
-            level: Level::from_number(form.level),
+            level: (form.level > 0).then_some(Level(form.level)),
         })
     }
 }

@@ -232,7 +232,7 @@ impl Leases {
             revision: state.revision,
             set: (beat.set_revision < host.set_revision).then(|| state.assignments(node)),
             members: if tell { state.directory(voters) } else { Vec::new() },
-            level: state.level,
+            level: (ctx.level() >= Level::RAISED).then_some(state.level),
         };
         ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
     }
@@ -323,16 +323,16 @@ impl Leases {
 
 /// Answers a heartbeat without granting anything.
 fn ask_whether_heard(node: NodeId, beat: &Beat, ctx: &mut Context<'_>) {
-    grant_nothing(node, (beat.nonce, beat.sent), Level::FIRST, ctx);
+    grant_nothing(node, (beat.nonce, beat.sent), None, ctx);
 }
 
 /// Answers a heartbeat of a process that is too old for the cluster.
 pub(crate) fn tell_level(node: NodeId, beat: (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
     ctx.hit(Probe::HeartbeatBelowLevel);
-    grant_nothing(node, beat, level, ctx);
+    grant_nothing(node, beat, Some(level), ctx);
 }
 
-fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Level, ctx: &mut Context<'_>) {
+fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Option<Level>, ctx: &mut Context<'_>) {
     let (ttl, revision, set, members) = (Duration::ZERO, Revision(0), None, Vec::new());
     let ack = HeartbeatAck { nonce, sent, ttl, revision, set, members, level };
     ctx.send(node, Body::HeartbeatAck(Box::new(ack)));

@@ -221,12 +221,14 @@ impl Controller {
                 office.leases.grant(beat, state, voters, ctx);
             }
         }
-        let announces = host.spec.clone().announcing(beat.level);
-        let (incarnation, outdated) = (host.incarnation, announces != host.spec);
+        let outdated = host.spec.level() != beat.level && ctx.level() >= Level::RAISED;
+        let announces = outdated.then(|| (host.incarnation, host.spec.clone().announcing(beat.level)));
         let reports = office.leases.news(from, &beat.reports, state);
-        if outdated && ctx.level() >= Level::RAISED && !self.is_joining(from) {
+        if let Some((incarnation, host)) = announces
+            && !self.is_joining(from)
+        {
             ctx.hit(Probe::AnnouncedAnew);
-            let action = Action::AddHost { node: from, incarnation, host: announces };
+            let action = Action::AddHost { node: from, incarnation, host };
             self.propose(action, Purpose::Announce { node: from }, ctx);
         }
         if !reports.is_empty()

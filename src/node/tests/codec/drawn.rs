@@ -390,7 +390,7 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 
 fn heartbeat_ack() -> impl Strategy<Value = HeartbeatAck> {
     let set = prop::option::of(prop::collection::vec(assignment(), 0..3));
-    (nonce(), any::<u64>(), span(), revision(), set, members(), level()).prop_map(
+    (nonce(), any::<u64>(), span(), revision(), set, members(), prop::option::of(level())).prop_map(
         |(nonce, sent, ttl, revision, set, members, level)| HeartbeatAck {
             nonce,
             sent: Time(sent),

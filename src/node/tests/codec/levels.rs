@@ -233,7 +233,7 @@ fn what_newer_programs_add_is_left_aside_by_older_ones() {
 }
 
 #[test]
-fn an_acknowledgement_of_the_first_level_has_no_new_field() {
+fn an_acknowledgement_tells_whether_its_leader_knows_levels() {
     let ack = |level| HeartbeatAck {
         nonce: Nonce { process: 3, sequence: 4 },
         sent: Time(5),
@@ -244,8 +244,10 @@ fn an_acknowledgement_of_the_first_level_has_no_new_field() {
         level,
     };
     let bytes = |level| encode_message(&new(Body::HeartbeatAck(Box::new(ack(level)))));
-    assert_eq!(bytes(NEW).len(), bytes(Level::FIRST).len() + 2, "one byte for the field, one for the level");
-    assert_eq!(decode_message(&bytes(NEW)), Ok(new(Body::HeartbeatAck(Box::new(ack(NEW))))));
+    assert_eq!(bytes(Some(NEW)).len(), bytes(None).len() + 2, "one byte for the field, one for the level");
+    for level in [None, Some(Level::FIRST), Some(NEW)] {
+        assert_eq!(decode_message(&bytes(level)), Ok(new(Body::HeartbeatAck(Box::new(ack(level))))));
+    }
 }
 
 #[test]

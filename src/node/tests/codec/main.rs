@@ -231,7 +231,7 @@ fn an_empty_assignment_set_is_not_an_absent_one() {
                 revision: blixard_node::ids::Revision(9),
                 set,
                 members: Vec::new(),
-                level: blixard_node::level::Level::FIRST,
+                level: None,
             })),
         };
         assert_eq!(decode_message(&encode_message(&message)), Ok(message));

@@ -23,7 +23,7 @@ pub(super) enum Pass {
 const SEEDS_OF_A_LIST: u64 = 16;
 
 /// In the order in which they are tried: what saves most time for those that follow comes first.
-pub(super) const PASSES: [Pass; 16] = [
+pub(super) const PASSES: [Pass; 17] = [
     Pass::Edits { seeds: (1, 4), edit: cut },
     Pass::Edits { seeds: (4, 8), edit: leaps::operations_alike },
     Pass::List {
@@ -42,6 +42,7 @@ pub(super) const PASSES: [Pass; 16] = [
     Pass::Edits { seeds: (4, 8), edit: leaps::operations_thinned },
     Pass::Edits { seeds: (4, 8), edit: leaps::faults_thinned },
     Pass::Edits { seeds: (4, 8), edit: leaps::operations_few },
+    Pass::Edits { seeds: (1, 16), edit: leaps::operations_later },
     Pass::Edits { seeds: (1, 16), edit: keys },
     Pass::Edits { seeds: (1, 16), edit: blows },
     Pass::Edits { seeds: (1, 8), edit: leaps::faults_few },

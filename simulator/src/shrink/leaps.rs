@@ -67,6 +67,27 @@ pub(super) fn operations_few(
     Some(changed(scenario, |scenario| scenario.operations = all[from..from + width].to_vec()))
 }
 
+/// How long before the violation an operation is put, in milliseconds.
+const BEFORE: [u64; 6] = [5, 10, 20, 50, 200, 500];
+
+/// One operation less, and the next of its client, which waited until that was over, shortly before the violation: else it would come too early.
+pub(super) fn operations_later(
+    scenario: &Scenario,
+    _: Goal,
+    fails_at: Time,
+    number: usize,
+) -> Option<Option<Scenario>> {
+    let (place, before) = (number / BEFORE.len(), BEFORE[number % BEFORE.len()]);
+    let gone = scenario.operations.get(place)?;
+    let at = fails_at.0.saturating_sub(scenario.run.warmup.0 + before * 1_000_000);
+    let next = |each: &Operation| each.client == gone.client && each.at >= gone.at;
+    let Some(next) = scenario.operations[place + 1..].iter().position(next) else { return Some(None) };
+    Some(changed(scenario, |scenario| {
+        scenario.operations[place + 1 + next].at.0 = at;
+        scenario.operations.remove(place);
+    }))
+}
+
 /// The strikes of one kind alone, or all but those.
 pub(super) fn faults_alike(scenario: &Scenario, _: Goal, _: Time, number: usize) -> Option<Option<Scenario>> {
     let kind = *FaultKind::ALL.get(number / 2)?;

@@ -15,6 +15,9 @@ use cli::run::Run;
 use cli::shrink::ShrinkArgs;
 use cli::sweep::{SwarmArgs, SweepArgs};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the production node through seeded faults. The same seed gives the same run on every machine.
 ///
 /// Exit codes: 0 everything held; 1 a safety property was violated or node code panicked; 2 usage or a bad scenario file;

@@ -89,7 +89,9 @@ scenarios! {
     isolate_leader = "isolate-leader",
     leases = "leases",
     mixed_versions = "mixed-versions",
+    newcomer = "newcomer",
     partition = "partition",
+    turnover = "turnover",
 }
 
 /// The documentation's tables are those of the parser: no key is missing, none is stale.

@@ -25,6 +25,10 @@ pub(super) fn converged<N: NodeView>(
     if let Some((node, _)) = state.hosts.iter().find(|(node, host)| host.lost && up.contains(node)) {
         return Err(format!("{node} is up, but still counts as lost"));
     }
+    let known = |node: &&NodeId| state.hosts.contains_key(node) || state.removed.contains(node);
+    if let Some(node) = up.iter().find(|node| !known(node)) {
+        return Err(format!("{node} is up, but has not been taken in"));
+    }
     for vm in state.vms.values() {
         settled(state, vm, up, runs).map_err(|why| format!("VM {}: {why}", vm.name))?;
     }
@@ -194,6 +198,22 @@ mod tests {
         cluster.run(Action::RegainHost { node: NODE });
         assert!(converges(&cluster, &SingleRun::default()).is_err());
         assert!(converges(&cluster, &running(run)).is_err(), "the state does not know yet");
+    }
+
+    #[test]
+    fn who_is_up_has_to_be_a_member() {
+        let cluster = Cluster::new();
+        let newcomer = NodeId(9);
+        let up = BTreeSet::from([NODE, newcomer]);
+        let waits = converged(&[&cluster], &up, &SingleRun::default());
+        assert_eq!(waits, Err("n9 is up, but has not been taken in".into()));
+        let mut cluster = cluster;
+        cluster.state.removed.insert(newcomer);
+        assert_eq!(
+            converged(&[&cluster], &up, &SingleRun::default()),
+            Ok(()),
+            "it was removed: it waits in vain"
+        );
     }
 
     #[test]

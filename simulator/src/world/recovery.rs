@@ -25,7 +25,7 @@ impl World<'_> {
             return (Outcome::Safety, None);
         }
         if let Some(proof) = self.hopeless() {
-            return (Outcome::Inconclusive, Some(proof));
+            return self.without_a_quorum(proof);
         }
         let mut log_end = self.checkers.log_end();
         let believed_until = self.now.get() + self.hearing().0;
@@ -67,6 +67,16 @@ impl World<'_> {
                 Some(_) => stays = None,
             }
         }
+    }
+
+    /// No quorum is left. Faults that take care to leave one are no excuse: the node has chosen voters of whom too few were sure to stay.
+    fn without_a_quorum(&mut self, proof: String) -> Ending {
+        if !self.scenario.run.keep_quorum {
+            return (Outcome::Inconclusive, Some(proof));
+        }
+        self.close_histories();
+        self.fail("liveness", format!("{proof}, though each fault had left one"));
+        (Outcome::Liveness, None)
     }
 
     /// The end of a run in which all held so far.

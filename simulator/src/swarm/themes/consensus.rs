@@ -75,6 +75,28 @@ pub(super) fn members(scenario: &mut Scenario, rng: &mut Rng) {
     strike(scenario, FaultKind::TransferLeader, Spread::millis(2_000, 8_000), short, Among::Any);
 }
 
+/// Members that come and go, by leaders that are parted from the others just then: who comes meets leaders that have not heard of it.
+pub(super) fn newcomers(scenario: &mut Scenario, rng: &mut Rng) {
+    alone(scenario, rng);
+    let cluster = &mut scenario.cluster;
+    (cluster.voters, cluster.workers) = (if rng.ratio(2, 3) { 3 } else { 5 }, rng.between(0, 2));
+    cluster.spares = rng.between(3, 5);
+    cluster.lease_ttl = Duration::from_millis(rng.between(1_000, 3_000));
+    cluster.kill_grace = Duration::from_millis(100);
+    elects(scenario, 50, 20);
+    sound_links(scenario, Spread::millis(1, 5));
+    scenario.network.loss = Chance::one_in(10);
+    // VMs would keep hosts from being removed.
+    let work = &mut scenario.workload;
+    (work.create, work.start, work.stop, work.delete, work.get) = (4, 0, 0, 0, 2);
+    let soon = Spread::millis(500, 2_000);
+    strike(scenario, FaultKind::MemberAdd, soon, soon, Among::Any);
+    strike(scenario, FaultKind::MemberRemove, Spread::millis(1_000, 3_000), soon, Among::Any);
+    let kinds = [FaultKind::IsolateLeader, FaultKind::Split, FaultKind::Ring];
+    let parts = rng.pick(&kinds).copied().unwrap_or(FaultKind::Split);
+    strike(scenario, parts, Spread::millis(1_000, 4_000), Spread::millis(2_000, 6_000), Among::Any);
+}
+
 /// Voters that are exchanged while the leader is parted from most of those of before.
 pub(super) fn exchanges(scenario: &mut Scenario, rng: &mut Rng) {
     alone(scenario, rng);

@@ -52,13 +52,15 @@ pub(crate) fn plan(
     if !newcomers.iter().all(|node| member(node).is_some_and(|member| member.caught_up)) {
         return None;
     }
-    // The leader never votes itself out: it hands over as soon as someone wished can take over.
+    // The leader never votes itself out: it hands over as soon as someone wished can take over. Until then nobody else is voted out
+    // either: with the leader that stays, those left would be an even number, of whom one loss too many ends the cluster.
+    let leads_on = wished.contains(&leader);
     let unwished = membership.voters.iter().chain(&membership.learners);
-    let unwished = unwished.filter(|node| !wished.contains(node) && **node != leader);
+    let unwished = unwished.filter(|node| leads_on && !wished.contains(node));
     let added = newcomers.iter().map(|node| change(ConfChangeType::AddNode, *node));
     let removed = unwished.map(|node| change(ConfChangeType::RemoveNode, *node));
     let changes: Vec<_> = added.chain(removed).collect();
-    let stays = |node: &&NodeId| wished.contains(node) || **node == leader;
+    let stays = |node: &&NodeId| wished.contains(node) || !leads_on;
     let voters: Vec<_> = membership.voters.iter().filter(stays).chain(&newcomers).collect();
     let heard = voters.iter().filter(|node| member(node).is_some_and(|member| member.heard)).count();
     if changes.is_empty() || 2 * heard <= voters.len() {
@@ -198,6 +200,19 @@ mod tests {
         assert_eq!(told(step), "hand over to n2");
         let step = plan(NodeId(2), &membership(&[1, 2, 3], &[4]), &hosts, 5);
         assert_eq!(told(step), "AddNode 4, RemoveNode 1");
+    }
+
+    #[test]
+    fn a_leaving_leader_votes_nobody_out_before_it_hands_over() {
+        // Elected anew by hosts that an earlier leader had given up.
+        let mut hosts = [member(1, false), member(2, true), member(3, false)];
+        (hosts[0].caught_up, hosts[0].heard) = (true, true);
+        (hosts[2].caught_up, hosts[2].heard) = (true, true);
+        hosts[1].leaving = true;
+        assert_eq!(told(plan(NodeId(2), &membership(&[1, 2, 3], &[]), &hosts, 5)), "nothing");
+        // Someone who can take over has to be let in first.
+        let hosts = [Candidate { leaving: true, ..member(1, true) }, member(2, true)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[2]), &hosts, 5)), "AddNode 2");
     }
 
     #[test]

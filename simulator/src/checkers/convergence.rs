@@ -222,6 +222,10 @@ mod tests {
         leader.create("a", 1);
         let mut behind = Cluster::new();
         behind.id = NodeId(2);
+        for cluster in [&mut leader, &mut behind] {
+            let host = cluster.state.hosts[&NODE].clone();
+            cluster.state.hosts.insert(NodeId(2), host);
+        }
         let up = BTreeSet::from([NODE, NodeId(2)]);
         let converges =
             |leader: &Cluster, behind: &Cluster| converged(&[leader, behind], &up, &SingleRun::default());

@@ -64,6 +64,9 @@ pub(super) fn uncounted(scenario: &mut Scenario, rng: &mut Rng) {
 
 /// Members that come, go and fall apart.
 pub(super) fn members(scenario: &mut Scenario, rng: &mut Rng) {
+    if rng.ratio(1, 2) {
+        return newcomers(scenario, rng);
+    }
     let cluster = &mut scenario.cluster;
     (cluster.voters, cluster.spares) = (cluster.voters.max(3), cluster.spares.max(3));
     cluster.snapshot_every = rng.between(5, 50);
@@ -76,7 +79,7 @@ pub(super) fn members(scenario: &mut Scenario, rng: &mut Rng) {
 }
 
 /// Members that come and go, by leaders that are parted from the others just then: who comes meets leaders that have not heard of it.
-pub(super) fn newcomers(scenario: &mut Scenario, rng: &mut Rng) {
+fn newcomers(scenario: &mut Scenario, rng: &mut Rng) {
     alone(scenario, rng);
     let cluster = &mut scenario.cluster;
     (cluster.voters, cluster.workers) = (if rng.ratio(2, 3) { 3 } else { 5 }, rng.between(0, 2));

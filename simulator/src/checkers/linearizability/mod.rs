@@ -8,7 +8,9 @@
 //!
 //! Operations whose outcome is not known stay open for ever, and a search that tries every subset of them does not end. Here one takes effect only right
 //! before an answer that is not explained without it; alike ones are counted, not told apart; and a
-//! configuration is left alone when it was entered before with no more of them used up, because whatever follows from it follows from that one.
+//! configuration is left alone when there is one with no more of them used up, because whatever follows from it follows from that one. So that the smaller
+//! one comes first, the search goes on from the shallowest configurations in turn with the deepest. And what later answers tell of how far
+//! the object had come ([`Model::mark`]) rules out the ways on which it has gone too far.
 //!
 //! Histories of independent objects are checked apart (Horn and Kroening, "P-compositionality").
 
@@ -17,6 +19,9 @@ pub mod vm;
 
 use std::fmt;
 use std::hash::Hash;
+
+/// How far an object has come, in something that never goes back: the higher the further.
+pub type Mark = (u64, u64);
 
 /// A sequential object.
 pub trait Model {
@@ -47,6 +52,18 @@ pub trait Model {
     /// no answer.
     fn is_weaker(&self, less: &Self::Op, more: &Self::Op) -> bool {
         let _ = (less, more);
+        false
+    }
+
+    /// How far the object had come, at most, when `op` took effect; none when the answer does not tell.
+    fn mark(&self, op: &Self::Op) -> Option<Mark> {
+        let _ = op;
+        None
+    }
+
+    /// Whether the object has come further than `mark` in `state`, and so in all that follow: then nothing that tells `mark` fits any more.
+    fn is_past(&self, state: &Self::State, mark: Mark) -> bool {
+        let _ = (state, mark);
         false
     }
 

@@ -8,7 +8,7 @@ use blixard_node::ids::{Generation, VmId};
 use blixard_node::request::{Read, Reply, Request, Response, VmView, Write};
 use blixard_node::spec::{VmName, Wanted};
 
-use super::{Model, Timed, Unanswered};
+use super::{Mark, Model, Timed, Unanswered};
 use crate::history::{Operation, Outcome};
 
 /// The model.
@@ -176,6 +176,25 @@ impl Model for VmModel {
 
     fn is_weaker(&self, less: &VmOp, more: &VmOp) -> bool {
         less.call == more.call && less.expected.is_some() && more.expected.is_none()
+    }
+
+    fn mark(&self, op: &VmOp) -> Option<Mark> {
+        match op.seen? {
+            Seen::Vm { vm, generation, .. } => Some((vm.0, generation.0)),
+            // Nothing has been seen of the VM that is created.
+            Seen::Done { vm: Some(vm), .. } => Some((vm.0, 0)),
+            _ => None,
+        }
+    }
+
+    fn is_past(&self, state: &VmState, (vm, at): Mark) -> bool {
+        match *state {
+            VmState::Present { vm: Identity::Known(known), generation, .. }
+            | VmState::Leaving { vm: Identity::Known(known), generation } => {
+                (known.0, generation.0) > (vm, at)
+            }
+            _ => last_of(*state).is_some_and(|last| last.0 >= vm),
+        }
     }
 
     /// Generations rise by one with each operation. From beyond the one that `op` has seen, a way leads through the VM's end, and that was open

@@ -25,7 +25,7 @@ struct Link<S> {
 
 impl<M: Model, const N: usize> Search<'_, M, N> {
     /// Every open operation after every chain that may matter to it, the one that is due first, shorter chains first.
-    pub(super) fn after_chains(&self) -> Result<Vec<Placed<M::State>>, OutOfBounds> {
+    pub(super) fn after_chains(&mut self) -> Result<Vec<Placed<M::State>>, OutOfBounds> {
         let mut found = Vec::new();
         for candidate in 0..self.open.len() {
             if self.may_place(candidate) {
@@ -35,7 +35,7 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
         Ok(found)
     }
 
-    fn lead_to(&self, op: u32, found: &mut Vec<Placed<M::State>>) -> Result<(), OutOfBounds> {
+    fn lead_to(&mut self, op: u32, found: &mut Vec<Placed<M::State>>) -> Result<(), OutOfBounds> {
         let (model, target) = (self.model, &self.history[op as usize].op);
         if model.forgets(target) {
             return Ok(());
@@ -57,6 +57,10 @@ impl<M: Model, const N: usize> Search<'_, M, N> {
             next += 1;
             for (state, used) in self.longer(&link, &kinds) {
                 let unanswered = Unanswered { kinds: &left, left: self.called - used.total() };
+                if self.is_too_far(&state, &self.placed) {
+                    self.foreseen = true;
+                    continue;
+                }
                 if !model.in_reach(&state, target, &unanswered) || !reached.enter(state.clone(), &used) {
                     continue;
                 }

@@ -88,6 +88,11 @@ impl<P: Eq + Hash> Entered<P> {
         sets.push(used.clone());
         true
     }
+
+    /// Whether a place that was entered so was not entered with less used up since.
+    pub(super) fn is_least(&self, place: &P, used: &Used) -> bool {
+        self.0.get(place).is_some_and(|sets| sets.contains(used))
+    }
 }
 
 #[cfg(test)]

@@ -25,9 +25,11 @@ pub(super) async fn run(command: ClusterCommand, mut client: Client, output: Out
         ClusterCommand::Leave(Host { node }) => leave(&mut client, output, node, wait).await,
         ClusterCommand::TransferLeader { to } => transfer(&mut client, output, to, wait).await,
         ClusterCommand::Cordon { host: Host { node }, reason } => {
-            cordon(&mut client, node, true, reason.unwrap_or_default()).await
+            cordon(&mut client, output, node, true, reason.unwrap_or_default()).await
         }
-        ClusterCommand::Uncordon(Host { node }) => cordon(&mut client, node, false, String::new()).await,
+        ClusterCommand::Uncordon(Host { node }) => {
+            cordon(&mut client, output, node, false, String::new()).await
+        }
     };
     match done {
         Ok(cluster) => {
@@ -43,6 +45,7 @@ pub(super) async fn run(command: ClusterCommand, mut client: Client, output: Out
 
 async fn cordon(
     client: &mut Client,
+    output: Output,
     node: NodeId,
     cordoned: bool,
     reason: String,
@@ -54,7 +57,19 @@ async fn cordon(
             async move { ClusterServiceClient::new(channel).cordon(request).await }
         })
         .await?;
-    client.status(false).await
+    let cluster = client.status(false).await?;
+    if member(&cluster, node).is_some_and(|member| cordoned && member.cordon_reason != reason) {
+        output.progress(&lost_reason(node));
+    }
+    Ok(cluster)
+}
+
+/// A member of a version that knows no reasons takes the request, and drops the reason.
+fn lost_reason(node: NodeId) -> String {
+    format!(
+        "node {} is cordoned, but the reason was not kept: the member that was asked is of an older version; ask another with --server",
+        node.0
+    )
 }
 
 async fn join(
@@ -102,7 +117,7 @@ async fn leave(
     node: NodeId,
     wait: bool,
 ) -> Result<ClusterView, CliError> {
-    let mut cluster = cordon(client, node, true, String::new()).await?;
+    let mut cluster = cordon(client, output, node, true, String::new()).await?;
     let mut told = String::new();
     while let Some(vms) = member(&cluster, node).map(|member| member.vms).filter(|vms| *vms > 0) {
         let names = names_on(client, node).await?;

@@ -137,6 +137,7 @@ impl Checkers {
         self.log_matching.opened(node.id());
         self.logs.remove(&node.id());
         self.look_at_log(at, node);
+        self.replay.opened(node);
         let result = self.feature_level.opened(node);
         self.note(at, result);
     }

@@ -26,6 +26,9 @@ pub(super) struct Replay {
     taken: BTreeMap<NodeId, Resources>,
     /// Revisions up to the second, beyond the first, whose states were never seen one by one.
     gaps: Vec<(Revision, Revision)>,
+    /// The newest state that a process opened on. One that carried entries out, wrote a snapshot of them and died before anybody heard of it
+    /// leaves a disk on which the next opens, further than was seen.
+    opened: Option<Revision>,
 }
 
 /// A VM from `revision` on; none when it was not there.
@@ -233,6 +236,16 @@ impl Replay {
     /// The newest revision carried out.
     pub(super) fn revision(&self) -> Option<Revision> {
         self.state.as_ref().map(|state| state.revision)
+    }
+
+    /// A process of `node` has opened on its disk.
+    pub(super) fn opened(&mut self, node: &impl NodeView) {
+        self.opened = self.opened.max(node.state().map(|state| state.revision));
+    }
+
+    /// The newest entry that some node has carried out, seen or not.
+    pub(super) fn carried_out_by_any(&self) -> Option<Revision> {
+        self.revision().max(self.opened)
     }
 
     /// Whether the state at `revision` is known.

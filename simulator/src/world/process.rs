@@ -116,7 +116,8 @@ impl World<'_> {
             Err(Fatal::Open(OpenError::BelowLevel { cluster, .. })) => {
                 self.mark(WorldProbe::OpenedBelowLevel);
                 self.hosts[number].life += 1;
-                self.outgrown(number, cluster);
+                let own = self.hosts[number].level;
+                self.outgrown(number, own, cluster);
             }
             Err(fatal) => {
                 let node = host.node.0;
@@ -325,22 +326,25 @@ impl World<'_> {
     fn after_release(&mut self, number: usize, inputs: u64) {
         let now = self.now.get();
         let mut events = std::mem::take(&mut self.scratch.events);
+        // A turn that finds the process outgrown comes to nothing: what the node has in mind then was never so.
+        let mut outgrown = None;
         if let Some(process) = &mut self.hosts[number].process {
             events.extend(process.take_events());
-            self.checkers.on_turn(Time(now), process.node(), &events);
+            outgrown = events.iter().find_map(levels_apart);
+            if outgrown.is_none() {
+                self.checkers.on_turn(Time(now), process.node(), &events);
+            }
         }
         let sends = self.flush(number);
         self.log(Kind::Turned, Some(number), [inputs, 0, sends]);
         self.counts.turns += 1;
-        self.tell_view(number);
+        if outgrown.is_none() {
+            self.tell_view(number);
+        }
         let mut retired = false;
-        let mut outgrown = None;
         let led = self.hosts[number].leads.is_some();
         for event in events.drain(..) {
             retired |= event == NodeEvent::Retired;
-            if let NodeEvent::Outgrown { cluster, .. } = event {
-                outgrown = Some(cluster);
-            }
             self.take_node_event(number, event);
         }
         self.scratch.events = events;
@@ -365,9 +369,9 @@ impl World<'_> {
             }
         }
         self.plan_wake(number);
-        if let Some(cluster) = outgrown {
+        if let Some((own, cluster)) = outgrown {
             self.end_process(number, End::Itself, None);
-            return self.outgrown(number, cluster);
+            return self.outgrown(number, own, cluster);
         }
         let host = &self.hosts[number];
         if retired && host.retiring {
@@ -551,10 +555,11 @@ impl World<'_> {
         self.plan_hypervisor(number);
     }
 
-    /// A process was too old for its cluster, which is as it should be if that is true. The operator gives the host a newer version.
-    fn outgrown(&mut self, number: usize, cluster: Level) {
+    /// A process that spoke `own` was too old for its cluster, which is as it should be if that is true. The operator gives the host a newer
+    /// version, unless it was given one while the process still ran.
+    fn outgrown(&mut self, number: usize, own: Level, cluster: Level) {
         let (now, host) = (self.true_time(), &mut self.hosts[number]);
-        self.checkers.on_outgrown(now, host.node, host.level, cluster);
+        self.checkers.on_outgrown(now, host.node, own, cluster);
         host.level = cluster.max(host.level);
         let after = self.scenario.process.restart.draw(&mut self.hosts[number].process_rng);
         self.start_after(number, after);
@@ -595,4 +600,12 @@ impl World<'_> {
 
 fn mask(nodes: &[NodeId]) -> u64 {
     nodes.iter().fold(0, |mask, node| mask | 1_u64.checked_shl(node.0 as u32).unwrap_or(0))
+}
+
+/// What the process spoke and what the cluster speaks, when that is why it gave up.
+fn levels_apart(event: &NodeEvent) -> Option<(Level, Level)> {
+    match *event {
+        NodeEvent::Outgrown { cluster, own } => Some((own, cluster)),
+        _ => None,
+    }
 }

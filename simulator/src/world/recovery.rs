@@ -7,6 +7,7 @@ use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
 use super::host::Presence;
+use super::rot::ROTTED;
 use super::{Members, World, setup, streams};
 use crate::scenario::Outcome;
 
@@ -69,9 +70,12 @@ impl World<'_> {
         }
     }
 
-    /// No quorum is left. Faults that take care to leave one are no excuse: the node has chosen voters of whom too few were sure to stay.
+    /// No quorum is left. Faults that take care to leave one are no excuse: the node has chosen voters of whom too few were sure to stay. Unless
+    /// a disk had rotted, which nobody knows before it is read: then voters may be chosen among whom it counts for more than it did.
     fn without_a_quorum(&mut self, proof: String) -> Ending {
-        if !self.scenario.run.keep_quorum {
+        let Members { voters, outgoing, .. } = &self.members;
+        let rotted = |voter: &NodeId| self.lost.get(voter).is_some_and(|(why, _)| *why == ROTTED);
+        if !self.scenario.run.keep_quorum || voters.iter().chain(outgoing).any(rotted) {
             return (Outcome::Inconclusive, Some(proof));
         }
         self.close_histories();

@@ -15,6 +15,9 @@ use crate::disk::Loss;
 use crate::scenario::Fault;
 use crate::trace::Kind;
 
+/// Why a disk that has rotted is gone.
+pub(super) const ROTTED: &str = "its disk had rotted and was refused (BLX-DISK-003)";
+
 impl World<'_> {
     /// Flips bits of a disk. The process on it goes on and ends within `lasts`; the next one finds out.
     pub(super) fn rot(
@@ -50,7 +53,7 @@ impl World<'_> {
     pub(super) fn replace_rotten_disk(&mut self, number: usize) {
         let old = self.hosts[number].node;
         self.counts.rot_refused += 1;
-        self.note_lost(old, "its disk had rotted and was refused (BLX-DISK-003)");
+        self.note_lost(old, ROTTED);
         self.wipe(number);
         let after = self.scenario.process.restart.draw(&mut self.hosts[number].process_rng);
         self.start_after(number, after);

@@ -106,9 +106,18 @@ impl Pass {
                 }
                 Some(Some(edited))
             }
-            Self::Edits { edit, .. } => edit(scenario, goal, fails_at, place.at),
+            Self::Edits { edit, .. } => {
+                Some(edit(scenario, goal, fails_at, place.at)?.filter(|edited| is_sensible(edited)))
+            }
         }
     }
+}
+
+/// Whether a file may say so. An edit that resets one section may leave another with what goes beyond it.
+fn is_sensible(scenario: &Scenario) -> bool {
+    // The lists were sensible, and are long.
+    let bare = Scenario { faults: Vec::new(), operations: Vec::new(), ..scenario.clone() };
+    Scenario::parse("", &bare.to_toml()).is_ok()
 }
 
 /// The scenario with something changed.
@@ -229,6 +238,7 @@ fn resize(scenario: &mut Scenario, voters: u64, workers: u64, spares: u64, hand_
         }
     }
     (scenario.cluster.voters, scenario.cluster.workers, scenario.cluster.spares) = (voters, workers, spares);
+    scenario.cluster.old_hosts = scenario.cluster.old_hosts.min(voters + workers + spares);
 }
 
 /// Fewer clients and VMs.

@@ -106,9 +106,7 @@ impl Pass {
                 }
                 Some(Some(edited))
             }
-            Self::Edits { edit, .. } => {
-                Some(edit(scenario, goal, fails_at, place.at)?.filter(|edited| is_sensible(edited)))
-            }
+            Self::Edits { edit, .. } => Some(edit(scenario, goal, fails_at, place.at)?.filter(is_sensible)),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use blixard_node::config::RaftConfig;
-use blixard_node::ids::NodeId;
+use blixard_node::hypervisor::{Run, VmReport};
+use blixard_node::ids::{Generation, NodeId};
 use blixard_node::request::Write;
 use blixard_node::spec::{Phase, VmSpec};
 use blixard_node::time::Duration;
@@ -82,6 +83,31 @@ fn a_lost_host_is_waited_for_only_where_the_local_volume_is() {
         assert_eq!(stands(&cluster), None, "{}", cluster.log);
         assert_eq!(cluster.log.contains("is purged"), local, "{}", cluster.log);
     }
+}
+
+#[test]
+fn only_a_host_that_is_waited_for_has_news_of_its_volumes() {
+    let (mut cluster, host) = stopped_vm(true);
+    cluster.crash(host);
+    cluster.run(Duration::from_secs(20));
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let vm = &cluster.node(leader).state().unwrap().vms[&name("web")];
+    let removed = VmReport {
+        run: Run { vm: vm.id, epoch: vm.epoch },
+        generation: vm.generation,
+        phase: Phase::Stopped,
+        reason: String::new(),
+        restarts: 0,
+        artifact: None,
+    };
+    assert!(vm.is_told_news(NodeId(host), &removed));
+    assert!(!vm.is_told_news(NodeId(leader), &removed), "nobody waits for it");
+    let still_there = VmReport { phase: Phase::Stopping, ..removed.clone() };
+    assert!(!vm.is_told_news(NodeId(host), &still_there));
+    let before_it_was_deleted = VmReport { generation: Generation(vm.generation.0 - 1), ..removed };
+    assert!(!vm.is_told_news(NodeId(host), &before_it_was_deleted));
 }
 
 #[test]

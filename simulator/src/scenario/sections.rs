@@ -103,7 +103,8 @@ section! {
         /// Leaves each `[[fault]]` out of half of the seeds, so that different seeds see different mixtures.
         swarm: bool = false,
         /// Skips a fault for good (`host-dead`, `disk-lost`, `member-remove`) that would leave the voters without an
-        /// intact quorum: when there is none in the end, liveness is violated. Without it such a run ends as inconclusive.
+        /// intact quorum: when there is none in the end, and no voter's disk has
+        /// rotted, liveness is violated. Without it such a run ends as inconclusive.
         keep_quorum: bool = true,
     }
 }

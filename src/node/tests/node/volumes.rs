@@ -37,6 +37,16 @@ fn delete(cluster: &mut Cluster, keep_volumes: bool) {
     cluster.done(Write::DeleteVm { name: name("web"), generation: None, keep_volumes }).unwrap();
 }
 
+/// As [`stopped_vm`], with a local volume on a host that is lost; that one is waited for.
+fn deleted_while_its_host_is_lost() -> (Cluster, u64) {
+    let (mut cluster, host) = stopped_vm(true);
+    cluster.crash(host);
+    cluster.run(Duration::from_secs(20));
+    delete(&mut cluster, false);
+    cluster.run(Duration::from_secs(2));
+    (cluster, host)
+}
+
 /// Phase and reason, while it is listed.
 fn stands(cluster: &Cluster) -> Option<(Phase, String)> {
     let leader = cluster.leader().unwrap();
@@ -87,11 +97,7 @@ fn a_lost_host_is_waited_for_only_where_the_local_volume_is() {
 
 #[test]
 fn only_a_host_that_is_waited_for_has_news_of_its_volumes() {
-    let (mut cluster, host) = stopped_vm(true);
-    cluster.crash(host);
-    cluster.run(Duration::from_secs(20));
-    delete(&mut cluster, false);
-    cluster.run(Duration::from_secs(2));
+    let (cluster, host) = deleted_while_its_host_is_lost();
     let leader = cluster.leader().unwrap();
     let vm = &cluster.node(leader).state().unwrap().vms[&name("web")];
     let removed = VmReport {
@@ -125,10 +131,7 @@ fn a_host_that_is_lost_while_it_is_waited_for_is_waited_for_no_more() {
 
 #[test]
 fn whoever_gives_the_volumes_up_waits_no_more() {
-    let (mut cluster, host) = stopped_vm(true);
-    cluster.crash(host);
-    cluster.run(Duration::from_secs(20));
-    delete(&mut cluster, false);
+    let (mut cluster, host) = deleted_while_its_host_is_lost();
     cluster.run(Duration::from_secs(60));
     assert!(stands(&cluster).is_some(), "{}", cluster.log);
     delete(&mut cluster, true);

@@ -1,13 +1,11 @@
 //! The faults of a run: when each strikes, what it does, and how it is taken back.
 
 use blixard_node::ids::NodeId;
-use blixard_node::level::Level;
 use blixard_node::time::Duration;
 
 use super::event::Event;
 use super::host::Presence;
 use super::operator::Ask;
-use super::setup::before;
 use super::{Phase, World};
 use crate::clock::draw_rate;
 use crate::cuts::{self, Cut};
@@ -56,7 +54,7 @@ impl Plan {
 }
 
 /// What a strike did: whom it struck (as a bit mask of hosts), and how it is taken back if it lasts.
-type Struck = Option<(u64, Option<Undo>)>;
+pub(super) type Struck = Option<(u64, Option<Undo>)>;
 
 impl World<'_> {
     pub(super) fn begin_faults(&mut self) {
@@ -207,20 +205,6 @@ impl World<'_> {
                 }
                 self.arm_crash(host, fault.point, lasts);
             }
-        }
-        Some((1 << host, None))
-    }
-
-    /// Puts another version on a host, and has its process end in good order; whatever ends it first, the next one is of that version.
-    fn upgrade(&mut self, fault: &mut Fault, lasts: Duration, dice: &mut Dice) -> Struck {
-        let back = dice.how.ratio(1, 4);
-        let fits = |host: usize| (self.hosts[host].level == Level::NEWEST) == back;
-        let host = self.target_that(fits, fault.among, fault.node, &mut dice.whom)?;
-        fault.node = Some(host as u64 + 1);
-        let level = &mut self.hosts[host].level;
-        *level = if back { before(*level) } else { Level(level.0 + 1) };
-        if self.hosts[host].is_up() {
-            self.retire(host, lasts);
         }
         Some((1 << host, None))
     }

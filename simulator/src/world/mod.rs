@@ -14,6 +14,7 @@ mod setup;
 mod targets;
 mod telling;
 mod traffic;
+mod upgrades;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

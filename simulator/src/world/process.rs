@@ -12,6 +12,7 @@ use super::event::Event;
 use super::host::{NEVER, Presence};
 use super::telling::Shown;
 use super::traffic::{INBOX_MAX, NEWS_MAX};
+use super::upgrades::levels_apart;
 use super::{Members, World, setup};
 use crate::disk::{Fault, FaultKind, Loss};
 use crate::net::SimNetwork;
@@ -555,16 +556,6 @@ impl World<'_> {
         self.plan_hypervisor(number);
     }
 
-    /// A process that spoke `own` was too old for its cluster, which is as it should be if that is true. The operator gives the host a newer
-    /// version, unless it was given one while the process still ran.
-    fn outgrown(&mut self, number: usize, own: Level, cluster: Level) {
-        let (now, host) = (self.true_time(), &mut self.hosts[number]);
-        self.checkers.on_outgrown(now, host.node, own, cluster);
-        host.level = cluster.max(host.level);
-        let after = self.scenario.process.restart.draw(&mut self.hosts[number].process_rng);
-        self.start_after(number, after);
-    }
-
     /// The process ended itself. Only faults that were injected may lead to that.
     fn after_fatal(&mut self, number: usize, fatal: &Fatal) {
         if self.is_rot(number, fatal) {
@@ -600,12 +591,4 @@ impl World<'_> {
 
 fn mask(nodes: &[NodeId]) -> u64 {
     nodes.iter().fold(0, |mask, node| mask | 1_u64.checked_shl(node.0 as u32).unwrap_or(0))
-}
-
-/// What the process spoke and what the cluster speaks, when that is why it gave up.
-fn levels_apart(event: &NodeEvent) -> Option<(Level, Level)> {
-    match *event {
-        NodeEvent::Outgrown { cluster, own } => Some((own, cluster)),
-        _ => None,
-    }
 }

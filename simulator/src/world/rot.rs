@@ -25,7 +25,7 @@ impl World<'_> {
         fault: &mut Fault,
         lasts: Duration,
         dice: &mut crate::strikes::Dice,
-    ) -> Option<(u64, Option<super::faults::Undo>)> {
+    ) -> super::faults::Struck {
         let host = self.aim(fault, dice)?;
         if self.hosts[host].suspect || !self.may_lose(host) {
             return None;

@@ -18,7 +18,7 @@ enum Cli {
     Teeth(teeth::Args),
     /// Changes the node in all the ways that cargo-mutants knows, one at a time, and lets the simulator and the node's tests seek each.
     ///
-    /// Exit codes: 0 all were caught; 1 one was not; 2 usage.
+    /// Exit codes: 0 each was caught, or docs/mutants.md has a sentence for it; 1 one was not; 2 usage.
     Mutants(mutants::Args),
 }
 

@@ -326,3 +326,85 @@ impl Folded {
         Open { end, close, matched }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutant(number: u32, kind: Kind, (line, column): (usize, usize), replacement: &str) -> Mutant {
+        let at = Position { line, column };
+        Mutant { number, file: "a.rs".into(), what: String::new(), kind, replacement: replacement.into(), at }
+    }
+
+    fn folded(source: &str, mutants: &[Mutant]) -> Folded {
+        let folded = fold(source, &mutants.iter().collect::<Vec<_>>()).expect("Rust");
+        syn::parse_file(&folded.text).expect("still Rust");
+        folded
+    }
+
+    #[test]
+    fn operators_are_exchanged_from_the_outside_in() {
+        let source = "fn f() -> bool { a && !b }";
+        let mutants = [
+            mutant(1, Kind::FnValue, (1, 18), "true"),
+            mutant(2, Kind::BinaryOperator, (1, 20), "||"),
+            mutant(3, Kind::UnaryOperator, (1, 23), ""),
+        ];
+        let folded = folded(source, &mutants);
+        let wanted = "fn f() -> bool { if crate::mutant::on(1) { return true; } \
+            (if crate::mutant::on(2) { (a) || (!b) } else { a && (if crate::mutant::on(3) { b } else { !b }) }) }";
+        assert_eq!(folded.text, wanted);
+        assert_eq!(folded.left, [] as [u32; 0]);
+        let at = wanted.find("(a) ||").expect("there");
+        assert_eq!(folded.at(&(at..at + 3)), [2]);
+    }
+
+    #[test]
+    fn an_arm_is_left_out_by_a_guard() {
+        let source = "fn f() { match a { 1 if b => {} 2 => {} _ => {} } }";
+        let mutants = [
+            mutant(1, Kind::MatchArm, (1, 20), ""),
+            mutant(2, Kind::MatchArmGuard, (1, 25), "true"),
+            mutant(3, Kind::MatchArm, (1, 33), ""),
+        ];
+        let folded = folded(source, &mutants);
+        assert_eq!(
+            folded.text,
+            "fn f() { match a { 1 if (!crate::mutant::on(1) && ((if crate::mutant::on(2) { true } else { b }))) => {} \
+                2 if !crate::mutant::on(3) => {} _ => {} } }"
+        );
+        let matched = folded.text.find("a {").expect("there");
+        assert_eq!(
+            folded.at(&(matched..matched + 1)),
+            [1, 3],
+            "both, when the match is not exhaustive without them"
+        );
+    }
+
+    #[test]
+    fn a_field_is_left_to_the_base() {
+        let source = "fn f() -> A { A { b: 1, c: 2, ..d } }";
+        let folded = folded(
+            source,
+            &[mutant(1, Kind::StructField, (1, 19), ""), mutant(2, Kind::StructField, (1, 25), "")],
+        );
+        assert_eq!(
+            folded.text,
+            "fn f() -> A { (if crate::mutant::on(1) { A {  c: 2, ..d } } else if crate::mutant::on(2) { A { b: 1,  ..d } } \
+                else { A { b: 1, c: 2, ..d } }) }"
+        );
+    }
+
+    #[test]
+    fn what_has_no_place_is_told() {
+        let source = "const fn f() -> bool { a && b }\nfn g() { if a && let Some(b) = c {} }\nfn h() -> impl Iterator<Item = u8> { i() }";
+        let mutants = [
+            mutant(1, Kind::BinaryOperator, (1, 26), "||"),
+            mutant(2, Kind::BinaryOperator, (2, 15), "||"),
+            mutant(3, Kind::FnValue, (3, 38), "::std::iter::empty()"),
+        ];
+        let mut folded = folded(source, &mutants);
+        folded.left.sort_unstable();
+        assert_eq!((folded.text.as_str(), folded.left.as_slice()), (source, &[1, 2, 3][..]));
+    }
+}

@@ -22,6 +22,9 @@ pub(super) struct Mutant {
 }
 
 impl Mutant {
+    /// Where the sources of the node are.
+    pub(super) const FOLDER: &str = "src/node/src/";
+
     /// The file, line and column, and the change.
     pub(super) fn name(&self) -> String {
         format!("{}:{}:{}: {}", self.file, self.at.line, self.at.column, self.what)
@@ -89,6 +92,6 @@ pub(super) fn all(root: &Path) -> Result<Vec<Mutant>, String> {
 }
 
 /// `file:line:column: what` without all up to `what`.
-fn without_place(name: &str) -> &str {
+pub(super) fn without_place(name: &str) -> &str {
     name.split_once(": ").map_or(name, |(_, what)| what)
 }

@@ -4,6 +4,7 @@ mod build;
 mod fold;
 mod list;
 mod results;
+mod told;
 mod trial;
 
 use std::io::Write as _;
@@ -16,6 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use build::Built;
 use list::Mutant;
 use results::{Result as Outcome, Results};
+use told::Told;
 use trial::{By, Found, Ground, Plan};
 
 #[derive(Debug, clap::Args)]
@@ -52,15 +54,16 @@ pub(crate) struct Args {
     results: bool,
 }
 
-/// Tries the mutants and tells what came of them; whether all were caught.
+/// Tries the mutants and tells what came of them; whether each was caught, or is told of in `docs/mutants.md`.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let work = std::path::absolute(root.join(&args.work)).map_err(|why| why.to_string())?;
     std::fs::create_dir_all(&work).map_err(|why| format!("{}: {why}", work.display()))?;
     let mut results = Results::open(&work.join("results.jsonl"))?;
+    let told = Told::read(&root.join("docs/mutants.md"))?;
     if args.results {
-        print(&results.text());
-        return Ok(results.missed().next().is_none());
+        print(&results.text(&told));
+        return Ok(results.untold(&told).next().is_none());
     }
     let mutants = list::all(&root)?;
     let named = |mutant: &Mutant| {
@@ -86,8 +89,8 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let tries = Tries { built: &built, plan: &plan, grounds };
     tries.all(&chosen, args.jobs.unwrap_or(cores), &mut results)?;
-    print(&results.text());
-    Ok(results.missed().next().is_none())
+    print(&results.text(&told));
+    Ok(results.untold(&told).next().is_none())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

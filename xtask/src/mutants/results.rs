@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::list::Mutant;
+use super::list::{self, Mutant};
+use super::told::Told;
 use super::trial::{By, Found};
 
 /// What came of one mutant. Neither way was tried when the compiler does not take it.
@@ -91,12 +92,15 @@ impl Results {
         Ok(())
     }
 
-    pub(super) fn missed(&self) -> impl Iterator<Item = &Result> {
-        self.by_name.values().filter(|result| result.is_missed())
+    /// Those that nothing catches and nobody has told of.
+    pub(super) fn untold<'a>(&'a self, told: &'a Told) -> impl Iterator<Item = &'a Result> {
+        self.by_name
+            .values()
+            .filter(|result| result.is_missed() && !told.has(&result.file, list::without_place(&result.name)))
     }
 
-    /// The shares by file, and each that was missed.
-    pub(super) fn text(&self) -> String {
+    /// The shares by file, and each that was missed and is not told of.
+    pub(super) fn text(&self, told: &Told) -> String {
         let mut files: BTreeMap<&str, Vec<&Result>> = BTreeMap::new();
         for result in self.by_name.values() {
             files.entry(&result.file).or_default().push(result);
@@ -108,7 +112,7 @@ impl Results {
         for (file, results) in files.iter().map(|(file, results)| (*file, results)).chain([("all", &all)]) {
             let _ = writeln!(out, "{}", row(file, results));
         }
-        for result in self.missed() {
+        for result in self.untold(told) {
             let reached = match (&result.simulator, &result.tests) {
                 (Some(Found::NotReached), Some(Found::NotReached)) => "nobody comes by",
                 (Some(Found::NotReached), _) => "the simulator does not come by",
@@ -128,7 +132,7 @@ fn row(file: &str, results: &[&Result]) -> String {
     let share = 1000 * caught / built.max(1);
     format!(
         "| {} | {} | {built} | {simulator} | {} | {} | {}.{} % |",
-        file.trim_start_matches("src/node/src/"),
+        file.trim_start_matches(Mutant::FOLDER),
         results.len(),
         caught - simulator,
         built - caught,

@@ -47,7 +47,8 @@ pub(super) fn build(
     let mut refused = remembered(&known, mutants);
     let unfolded = loop {
         let files = fold_all(root, &tree, mutants, &refused)?;
-        let more = check(&tree, work, &files)?;
+        let mut more = check(&tree, work, &files)?;
+        more.extend(files.values().flat_map(|file| &file.refused));
         if more.is_empty() {
             break files.values().flat_map(|file| &file.left).copied().collect();
         }

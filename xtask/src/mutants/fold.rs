@@ -58,8 +58,9 @@ pub(super) struct Folded {
     spans: Vec<(Range<usize>, u32)>,
     /// Matches that have arms which mutants leave out: where what is matched stands in `text`, with these mutants.
     matches: Vec<(Range<usize>, Vec<u32>)>,
-    /// Those that there is no place for: in what is a constant for the compiler, beside a `let` in a condition, or in place of an
-    /// `impl Trait`.
+    /// Those that are no Rust: `||` beside a `let` in a condition.
+    pub(super) refused: Vec<u32>,
+    /// Those that there is no place for: in what is a constant for the compiler, or in place of an `impl Trait`.
     pub(super) left: Vec<u32>,
 }
 
@@ -84,8 +85,13 @@ impl Folded {
 /// Puts the mutants into the source that they are of.
 pub(super) fn fold(source: &str, mutants: &[&Mutant]) -> Result<Folded, String> {
     let file = syn::parse_file(source).map_err(|why| why.to_string())?;
-    let mut places =
-        Places { source, wanted: BTreeMap::new(), regions: BTreeMap::new(), leaves_out: Vec::new() };
+    let mut places = Places {
+        source,
+        wanted: BTreeMap::new(),
+        regions: BTreeMap::new(),
+        leaves_out: Vec::new(),
+        refused: Vec::new(),
+    };
     for mutant in mutants {
         places.wanted.entry((mutant.kind, mutant.at)).or_default().push(mutant);
     }
@@ -95,6 +101,7 @@ pub(super) fn fold(source: &str, mutants: &[&Mutant]) -> Result<Folded, String> 
         text: String::with_capacity(2 * source.len()),
         spans: Vec::new(),
         matches: Vec::new(),
+        refused: places.refused,
         left,
     };
     folded.assemble(source, &places.regions);
@@ -130,6 +137,7 @@ struct Places<'a> {
     regions: BTreeMap<Region, Vec<(u32, String)>>,
     /// The mutants that leave out arms of the matches it is in, innermost last.
     leaves_out: Vec<Vec<u32>>,
+    refused: Vec<u32>,
 }
 
 impl Places<'_> {
@@ -186,7 +194,14 @@ impl<'ast> Visit<'ast> for Places<'_> {
     }
 
     fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
-        if !has_let(&binary.left) && !has_let(&binary.right) {
+        if has_let(&binary.left) || has_let(&binary.right) {
+            let refused: Vec<u32> = self
+                .take(Kind::BinaryOperator, binary.op.span())
+                .iter()
+                .map(|mutant| mutant.number)
+                .collect();
+            self.refused.extend(refused);
+        } else {
             let (left, right) = (self.text(&binary.left).to_owned(), self.text(&binary.right).to_owned());
             let texts = (self.take(Kind::BinaryOperator, binary.op.span()).iter())
                 .map(|mutant| (mutant.number, format!("({left}) {} ({right})", mutant.replacement)))
@@ -405,6 +420,7 @@ mod tests {
         ];
         let mut folded = folded(source, &mutants);
         folded.left.sort_unstable();
-        assert_eq!((folded.text.as_str(), folded.left.as_slice()), (source, &[1, 2, 3][..]));
+        assert_eq!(folded.text, source);
+        assert_eq!((folded.refused.as_slice(), folded.left.as_slice()), (&[2][..], &[1, 3][..]));
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Only those that nothing caught when they were tried last.
     #[arg(long)]
     missed: bool,
+    /// Only this share of them, such as 3/16: the third of each sixteen.
+    #[arg(long, value_name = "N/OF", value_parser = share, default_value = "1/1")]
+    shard: (usize, usize),
     /// Keep the results of earlier runs on the same sources, and try what they have not tried.
     #[arg(long)]
     resume: bool,
@@ -61,11 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     std::fs::create_dir_all(&work).map_err(|why| format!("{}: {why}", work.display()))?;
     let mut results = Results::open(&work.join("results.jsonl"))?;
     let told = Told::read(&root.join("docs/mutants.md"))?;
+    let mutants = list::all(&root)?;
+    results.keep(&mutants);
     if args.results {
         print(&results.text(&told));
         return Ok(results.untold(&told).next().is_none());
     }
-    let mutants = list::all(&root)?;
     let named = |mutant: &Mutant| {
         args.only.is_empty() || args.only.iter().any(|text| mutant.name().contains(text.as_str()))
     };
@@ -164,6 +168,12 @@ impl Tries<'_> {
         }
         Ok(outcome)
     }
+}
+
+/// `3/16`: the third of sixteen.
+fn share(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    parts.filter(|(part, of)| (1..=*of).contains(part)).ok_or_else(|| "not a share, such as 3/16".into())
 }
 
 fn print(text: &str) {

@@ -1,6 +1,6 @@
 //! What came of each mutant, kept as JSON lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -81,6 +81,12 @@ impl Results {
         Ok(Self { file: file.map_err(|why| format!("{}: {why}", path.display()))?, by_name })
     }
 
+    /// Forgets what an earlier source had.
+    pub(super) fn keep(&mut self, mutants: &[Mutant]) {
+        let names: BTreeSet<String> = mutants.iter().map(Mutant::name).collect();
+        self.by_name.retain(|name, _| names.contains(name));
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Result> {
         self.by_name.get(name)
     }
@@ -106,8 +112,9 @@ impl Results {
             files.entry(&result.file).or_default().push(result);
         }
         let mut out = String::from(
-            "| source | mutants | built | caught by the simulator | by the node's tests alone | missed | caught |\n|---|---|---|---|---|---|---|\n",
+            "| source | mutants | built | caught by tests | of the others, by the simulator | left | caught |\n",
         );
+        out.push_str("|---|---|---|---|---|---|---|\n");
         let all: Vec<&Result> = self.by_name.values().collect();
         for (file, results) in files.iter().map(|(file, results)| (*file, results)).chain([("all", &all)]) {
             let _ = writeln!(out, "{}", row(file, results));
@@ -125,16 +132,16 @@ impl Results {
 }
 
 fn row(file: &str, results: &[&Result]) -> String {
-    let count = |is: &dyn Fn(&&&Result) -> bool| results.iter().filter(is).count();
-    let built = count(&|result| result.is_built());
-    let simulator = count(&|result| matches!(result.simulator, Some(Found::Caught(_))));
-    let caught = count(&|result| result.is_caught());
+    let count = |is: &dyn Fn(&Result) -> bool| results.iter().filter(|result| is(result)).count();
+    let built = count(&Result::is_built);
+    let caught = count(&Result::is_caught);
+    let tests = count(&|result| matches!(result.tests, Some(Found::Caught(_))));
     let share = 1000 * caught / built.max(1);
     format!(
-        "| {} | {} | {built} | {simulator} | {} | {} | {}.{} % |",
+        "| {} | {} | {built} | {tests} | {} | {} | {}.{} % |",
         file.trim_start_matches(Mutant::FOLDER),
         results.len(),
-        caught - simulator,
+        caught - tests,
         built - caught,
         share / 10,
         share % 10

@@ -264,13 +264,13 @@ impl Agent {
             return;
         }
         match leader {
-            Some(leader) if leader != from => {
+            Some(leader) => {
                 // Hearsay does not count as hearing the leader: two members may send an agent to and fro.
                 self.leader = Some(leader);
                 self.redirects += 1;
                 self.urgent |= self.redirects <= REDIRECTS_MAX;
             }
-            _ => self.leader = None,
+            None => self.leader = None,
         }
     }
 

@@ -5,6 +5,10 @@
 mod basics;
 mod cluster;
 mod guests;
+mod host;
+mod host_and_leaders;
+mod host_ends;
+mod host_starts;
 mod levels;
 mod placement;
 mod randomness;

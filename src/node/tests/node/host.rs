@@ -20,9 +20,10 @@ use blixard_node::time::{Duration, Now, Time, WallMs};
 
 use crate::cluster::{config, name, spec};
 
-const CLUSTER: ClusterId = ClusterId(7);
+pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 /// The host.
-const ME: NodeId = NodeId(9);
+pub(crate) const ME: NodeId = NodeId(9);
+const START: Time = Time(1_000_000_000_000);
 /// The length of the leases that it is granted.
 pub(crate) const TTL: Duration = Duration::from_secs(8);
 
@@ -93,15 +94,26 @@ impl Host {
     pub(crate) fn knowing(ids: &[u64]) -> Self {
         let identity = Identity { cluster: CLUSTER, node: ME, incarnation: Incarnation(5) };
         let agent = AgentRecord { set_revision: Revision(10), members: members(ids) };
-        let now = Time(1_000_000_000_000);
-        Self::on(Stored { identity: Some(identity), agent, ..Stored::default() }, now, 1)
+        Self::on(Stored { identity: Some(identity), agent, ..Stored::default() }, START, 1)
     }
 
-    /// A process on this disk.
+    /// A process on this disk, and taken in.
     pub(crate) fn on(disk: Stored, now: Time, seed: u64) -> Self {
-        let node =
-            Node::open(config(ME.0, &RaftConfig::default(), &[]), seed, disk.clone(), clock(now)).unwrap();
-        let mut host = Self {
+        let mut host = Self::asking(disk, now, seed, &[]);
+        host.deliver(1, Body::Joined { members: Vec::new() });
+        host
+    }
+
+    /// One without a cluster.
+    pub(crate) fn newcomer(peers: &[u64]) -> Self {
+        Self::asking(Stored::default(), START, 1, peers)
+    }
+
+    /// A process on this disk that has not been taken in yet.
+    pub(crate) fn asking(disk: Stored, now: Time, seed: u64, peers: &[u64]) -> Self {
+        let config = config(ME.0, &RaftConfig::default(), peers);
+        let node = Node::open(config, seed, disk.clone(), clock(now)).unwrap();
+        Self {
             node,
             disk,
             now,
@@ -119,9 +131,7 @@ impl Host {
             replies: Vec::new(),
             read: 0,
             inputs: VecDeque::new(),
-        };
-        host.deliver(1, Body::Joined { members: Vec::new() });
-        host
+        }
     }
 
     /// One whose leader is member 1 and answers, and whose hypervisor runs nothing and says so.
@@ -211,6 +221,12 @@ impl Host {
         self.turn(said_by(from, body));
     }
 
+    /// What is said in another cluster's name, or in none's.
+    pub(crate) fn deliver_of(&mut self, cluster: ClusterId, from: u64, body: Body) {
+        let message = Message { cluster, from: NodeId(from), incarnation: Incarnation(from), body };
+        self.turn(Input::Deliver(Box::new(message)));
+    }
+
     pub(crate) fn acknowledge(&mut self, from: u64, ack: HeartbeatAck) {
         self.deliver(from, Body::HeartbeatAck(Box::new(ack)));
     }
@@ -290,6 +306,16 @@ impl Host {
 
     pub(crate) fn revision(&self) -> Revision {
         self.node.set_revision()
+    }
+
+    pub(crate) fn is_joined(&self) -> bool {
+        self.node.is_joined()
+    }
+
+    /// Whom it has asked to be taken in.
+    pub(crate) fn asked_to_join(&self) -> Vec<u64> {
+        let joins = self.said.iter().filter(|(_, body)| matches!(body, Body::Join(_)));
+        joins.map(|(to, _)| to.0).collect()
     }
 
     pub(crate) fn has(&self, probe: Probe) -> bool {

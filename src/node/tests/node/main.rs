@@ -8,6 +8,7 @@ mod guests;
 mod host;
 mod host_and_leaders;
 mod host_ends;
+mod host_joins;
 mod host_starts;
 mod levels;
 mod placement;

@@ -57,25 +57,24 @@ impl Agent {
     }
 
     fn decide(&self, local: &Local, now: Time) -> Option<Decision> {
-        // Before the first set nothing is known of what may stay; the deadlines of what runs still hold.
+        // Before the first set nothing is known of what may stay; the deadlines of what runs still hold. Nothing is assigned, prepared or
+        // removed before it.
         let may_end = self.has_set || self.expired;
         let keeps = |run: Run| local.assignment().is_some_and(|assigned| assigned.run == run);
         match local.stand {
-            Stand::Idle if local.is_assigned() || may_end => self.decide_idle(local, now),
+            Stand::Idle if may_end => self.decide_idle(local, now),
             Stand::Idle => None,
             Stand::Preparing(_) if now.since(local.since) >= PREPARE_REPEAT && local.wants_to_run() => {
                 Some(Decision::Prepare)
             }
             Stand::Preparing(_) if local.wants_to_run() => None,
             // The preparation's completion may be lost: a stop does not wait for it.
-            Stand::Preparing(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
-            Stand::Preparing(_) => None,
+            Stand::Preparing(_) => self.decide_idle(local, now),
             Stand::Purging(_) if local.is_to_purge() => {
                 (now.since(local.since) >= PREPARE_REPEAT).then_some(Decision::Purge)
             }
             // Its completion may be lost, and nothing waits for it any more.
-            Stand::Purging(_) if local.is_assigned() || may_end => self.decide_idle(local, now),
-            Stand::Purging(_) => None,
+            Stand::Purging(_) => self.decide_idle(local, now),
             Stand::Running(run) | Stand::Starting(run, _) if keeps(run) && !local.wants_to_run() => {
                 Some(Decision::Stop(run))
             }

@@ -43,6 +43,19 @@ fn each_member_is_asked_once_before_any_is_asked_again() {
 }
 
 #[test]
+fn a_leader_that_is_silent_for_longer_than_it_may_be_is_looked_for_elsewhere() {
+    for (late, asked) in [(Duration::ZERO, 2), (INSTANT, 1)] {
+        let mut host = Host::open();
+        host.run(INSTANT);
+        host.acknowledge(2, host.ack(&host.beat()));
+        host.run(Duration(SILENT.0 + late.0));
+        host.deliver(2, Body::Nudge);
+        assert_eq!(host.beats.last().unwrap().0, host.now);
+        assert_eq!(host.asked_member(), asked);
+    }
+}
+
+#[test]
 fn who_is_sent_elsewhere_goes_there_at_once_three_times_in_a_row() {
     let mut host = Host::open();
     host.run(INSTANT);
@@ -370,6 +383,23 @@ fn sixteen_questions_are_waited_for_and_nothing_else_is_forgotten_with_them() {
     host.complete(preparation, prepared());
     assert_eq!(host.asks(), ["start 1/1"]);
     assert!(adopted(&mut host, first + 16));
+}
+
+#[test]
+fn when_a_question_is_answered_an_older_one_has_nothing_more_to_say() {
+    let mut host = Host::open();
+    host.leads = Some(NodeId(1));
+    host.assign(Vec::new());
+    host.run(Duration::from_secs(3));
+    let questions: Vec<_> = host.lists.iter().map(|(_, list)| *list).collect();
+    let [first, second, third, ..] = questions[..] else { panic!("{questions:?}") };
+    let mut found = |list, runs| {
+        host.complete(list, Ok(Done::Listed(runs)));
+        host.asks()
+    };
+    assert!(found(second, Vec::new()).is_empty());
+    assert!(found(first, vec![running(1, 1)]).is_empty());
+    assert_eq!(found(third, vec![running(2, 1)]), ["kill 2/1"]);
 }
 
 #[test]

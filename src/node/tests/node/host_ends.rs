@@ -80,6 +80,18 @@ fn a_start_under_way_is_stopped() {
     assert_eq!(stands(&mut host).0, Phase::Stopping);
 }
 
+#[test]
+fn a_start_under_way_is_killed_when_it_is_assigned_no_more_or_anew() {
+    for set in [Vec::new(), vec![wanted(1, 2)]] {
+        let mut host = Host::led();
+        host.assign(vec![wanted(1, 1)]);
+        host.answer(prepared());
+        host.asks();
+        host.assign(set);
+        assert_eq!(host.asks(), ["kill 1/1"]);
+    }
+}
+
 /// An exit comes unasked and may be old: what has exited is killed before it is called stopped.
 #[test]
 fn what_has_exited_is_killed_to_be_sure_before_it_is_called_stopped() {
@@ -273,11 +285,19 @@ fn a_guest_that_did_not_get_ready_and_is_wanted_no_more_has_not_failed() {
     host.answer(prepared());
     host.listed = Some(vec![RunView { state: RunState::Starting, ..running(1, 1) }]);
     host.asks();
+    host.answer(Err(HypervisorError::Start { reason: "no memory".into() }));
+    host.run(SECOND);
+    assert_eq!(host.asks(), ["start 1/1"]);
     host.run(Duration::from_millis(59_900));
     assert!(host.asks().is_empty());
     host.run(SECOND);
     assert_eq!(host.asks(), ["kill 1/1"]);
     assert!(host.has(Probe::StartGivenUp));
+    assert_eq!(
+        stands(&mut host),
+        (Phase::Stopping, String::new()),
+        "what failed before is no reason for that"
+    );
     host.assign(vec![unwanted(1, 1)]);
     host.answer(Ok(Done::Stopped));
     assert_eq!(stands(&mut host), (Phase::Stopped, String::new()));

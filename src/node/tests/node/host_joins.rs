@@ -56,7 +56,7 @@ fn it_asks_nobody_more_when_it_is_refused() {
     host.run(INSTANT);
     let go = Event::Refused { reason: "go".into() };
     host.deliver(1, refused(None));
-    assert_eq!(host.events, [go.clone()]);
+    assert_eq!(host.events, std::slice::from_ref(&go));
     host.run(SECOND * 5);
     assert_eq!(host.asked_to_join(), [1]);
     host.deliver(2, refused(None));

@@ -276,3 +276,268 @@ impl Consensus {
 fn draw(rng: &mut Rng, config: &RaftConfig) -> usize {
     rng.between(config.election_ticks, config.election_ticks * 2 - 1) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::log::from_raft;
+    use crate::stored::{EntryKind, HardState, LogEntry, Membership, Snapshot};
+
+    /// A member whose log begins with a snapshot of index and term 1 and goes on with one entry of each of these terms.
+    fn opened(id: u64, voters: &[u64], learners: &[u64], terms: &[u64], seed: u64) -> Consensus {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
+        let membership =
+            Membership { voters: nodes(voters), learners: nodes(learners), ..Membership::default() };
+        let snapshot = Snapshot { index: 1, term: 1, membership, data: bytes::Bytes::new() };
+        let entry = |(place, term): (usize, &u64)| {
+            let (index, data) = (place as u64 + 2, bytes::Bytes::new());
+            LogEntry { index, term: *term, kind: EntryKind::Command, data }
+        };
+        let entries = terms.iter().enumerate().map(entry).collect();
+        let hard_state = HardState { term: terms.last().copied().unwrap_or(1), vote: 0, commit: 1 };
+        let Ok(log) = Log::open(hard_state, Some(snapshot), entries) else { panic!("the log is sound") };
+        let opened =
+            Consensus::open(NodeId(id), RaftConfig::default(), log, Rng::new(seed, 0), Time::default());
+        let Ok(consensus) = opened else { panic!("it opens") };
+        consensus
+    }
+
+    fn voter(id: u64) -> Consensus {
+        opened(id, &[1, 2, 3], &[], &[], 1)
+    }
+
+    /// Writes what it has to write; what it says then.
+    fn said(consensus: &mut Consensus) -> Vec<eraftpb::Message> {
+        let mut messages = Vec::new();
+        while consensus.raw().has_ready() {
+            let mut ready = consensus.raw().ready();
+            consensus.raw().mut_store().append(ready.entries());
+            messages.append(&mut ready.take_messages());
+            messages.append(&mut ready.take_persisted_messages());
+            let mut light = consensus.raw().advance_append(ready);
+            messages.append(&mut light.take_messages());
+            consensus.raw().advance_apply();
+        }
+        messages
+    }
+
+    fn message(kind: MessageType, from: u64, to: u64, term: u64) -> eraftpb::Message {
+        eraftpb::Message { msg_type: kind, from, to, term, ..Default::default() }
+    }
+
+    fn take(consensus: &mut Consensus, message: eraftpb::Message) {
+        assert_eq!(consensus.step(NodeId(message.from), message), Ok(()));
+    }
+
+    /// Member 1, elected by 2; its first entry is nobody's yet but its own.
+    fn elected(mut consensus: Consensus) -> Consensus {
+        let term = consensus.term() + 1;
+        consensus.advance_clock(after(2 * RaftConfig::default().election_ticks));
+        said(&mut consensus);
+        for kind in [MessageType::MsgRequestPreVoteResponse, MessageType::MsgRequestVoteResponse] {
+            take(&mut consensus, message(kind, 2, 1, term));
+            said(&mut consensus);
+        }
+        assert!(consensus.is_leader());
+        consensus
+    }
+
+    fn has_up_to(consensus: &mut Consensus, from: u64, index: u64) {
+        let term = consensus.term();
+        let answer = eraftpb::Message {
+            index,
+            ..message(MessageType::MsgAppendResponse, from, consensus.id().0, term)
+        };
+        take(consensus, answer);
+        said(consensus);
+    }
+
+    fn after(ticks: u64) -> Time {
+        Time::default() + RaftConfig::default().tick * ticks
+    }
+
+    fn entry(index: u64, term: u64) -> eraftpb::Entry {
+        eraftpb::Entry { index, term, ..Default::default() }
+    }
+
+    #[test]
+    fn a_timeout_is_one_to_two_of_the_configured_and_drawn_anew_with_each_term() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let mut consensus = opened(2, &[1, 2, 3], &[], &[], seed);
+            let (first, raft) = (consensus.timeout_ticks(), RaftConfig::default());
+            take(&mut consensus, message(MessageType::MsgHeartbeat, 1, 2, 7));
+            for ticks in [first, consensus.timeout_ticks()] {
+                assert!((raft.election_ticks..2 * raft.election_ticks).contains(&(ticks as u64)), "{ticks}");
+            }
+            seen.insert((first, consensus.timeout_ticks()));
+        }
+        assert!(seen.len() > 40, "{seen:?}");
+        assert!(seen.iter().filter(|(first, second)| first == second).count() < 10, "{seen:?}");
+    }
+
+    #[test]
+    fn a_timeout_shorter_than_the_usual_one_is_kept() {
+        let config = RaftConfig { election_ticks: 8, ..RaftConfig::default() };
+        let opened = Consensus::open(NodeId(1), config, Log::default(), Rng::new(1, 0), Time::default());
+        let Ok(consensus) = opened else { panic!("it opens") };
+        assert!((8..16).contains(&consensus.timeout_ticks()));
+    }
+
+    #[test]
+    fn a_leader_is_named_until_it_was_not_heard_for_two_election_timeouts() {
+        let mut learner = opened(2, &[1], &[2], &[], 1);
+        assert_eq!(learner.leader(), None);
+        take(&mut learner, message(MessageType::MsgHeartbeat, 1, 2, 2));
+        let ticks = 2 * RaftConfig::default().election_ticks;
+        learner.advance_clock(after(ticks - 1));
+        assert_eq!(learner.leader(), Some(NodeId(1)));
+        learner.advance_clock(after(ticks));
+        assert_eq!(learner.leader(), None);
+        take(&mut learner, message(MessageType::MsgHeartbeat, 1, 2, 2));
+        assert_eq!(learner.leader(), Some(NodeId(1)));
+        assert_eq!(elected(voter(1)).leader(), Some(NodeId(1)), "a leader knows itself");
+    }
+
+    #[test]
+    fn ticks_missed_in_a_pause_are_made_up_for_two_election_timeouts_at_most() {
+        let ticks = 2 * RaftConfig::default().election_ticks;
+        for (pause, made_up) in [(30, 30), (ticks + 1, ticks + 1), (ticks + 2, ticks + 1), (5_000, ticks + 1)]
+        {
+            // A learner's count is not set back by an election.
+            let mut learner = opened(2, &[1], &[2], &[], 1);
+            learner.advance_clock(after(pause));
+            assert_eq!(learner.raw().raft.election_elapsed as u64, made_up, "after {pause}");
+            learner.advance_clock(after(pause + 1));
+            assert_eq!(
+                learner.raw().raft.election_elapsed as u64,
+                made_up + 1,
+                "in step again after {pause}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_correct_peer_sends_is_refused() {
+        let mut consensus = elected(voter(1));
+        let (term, last) = (consensus.term(), consensus.last_index());
+        let append = |index, log_term, term, entries: &[(u64, u64)]| {
+            let entries: Vec<_> = entries.iter().map(|(index, term)| entry(*index, *term)).collect();
+            let mut append = message(MessageType::MsgAppend, 2, 1, term);
+            (append.index, append.log_term, append.entries) = (index, log_term, entries.into());
+            append
+        };
+        let commits =
+            |term, commit| eraftpb::Message { commit, ..message(MessageType::MsgHeartbeat, 2, 1, term) };
+        let refused = [
+            (message(MessageType::MsgHeartbeat, 3, 1, term), "it speaks for another member"),
+            (message(MessageType::MsgHeartbeat, 2, 3, term), "it is for another member"),
+            (message(MessageType::MsgPropose, 2, 1, term), "members do not send this kind"),
+            (message(MessageType::MsgHup, 2, 1, 0), "members do not send this kind"),
+            (append(1, 1, 9, &[(3, 9)]), "its entries have a gap"),
+            (append(1, 1, 9, &[(2, 9), (4, 9)]), "its entries have a gap"),
+            (append(1, 3, 9, &[(2, 2)]), "its entries' terms fall or lie ahead of its own"),
+            (append(1, 1, 9, &[(2, 5), (3, 4)]), "its entries' terms fall or lie ahead of its own"),
+            (append(1, 1, 9, &[(2, 10)]), "its entries' terms fall or lie ahead of its own"),
+            (commits(term, last + 1), "it commits entries this node was never sent"),
+            (commits(term + 1, last + 1), "it commits entries this node was never sent"),
+        ];
+        for (message, why) in refused {
+            assert_eq!(consensus.step(NodeId(2), message.clone()), Err(why), "{message:?}");
+        }
+        assert_eq!((consensus.term(), consensus.is_leader()), (term, true), "nothing of it was acted on");
+        let taken =
+            [commits(term - 1, last + 1), commits(term + 1, last), append(1, 1, 9, &[(2, 5), (3, 9)])];
+        for message in taken {
+            assert_eq!(consensus.step(NodeId(2), message.clone()), Ok(()), "{message:?}");
+        }
+    }
+
+    /// Whether it gives its vote.
+    fn votes(consensus: &mut Consensus, from: u64, term: u64, (index, log_term): (u64, u64)) -> bool {
+        let mut request = message(MessageType::MsgRequestVote, from, consensus.id().0, term);
+        (request.index, request.log_term) = (index, log_term);
+        take(consensus, request);
+        said(consensus).iter().any(|m| m.msg_type == MessageType::MsgRequestVoteResponse && !m.reject)
+    }
+
+    #[test]
+    fn one_vote_in_a_term_and_only_for_a_log_as_long() {
+        let mut consensus = opened(1, &[1, 2, 3], &[], &[2, 2], 1);
+        assert!(!votes(&mut consensus, 2, 5, (2, 2)), "a shorter log");
+        assert!(!votes(&mut consensus, 2, 5, (9, 1)), "an older log");
+        assert!(votes(&mut consensus, 3, 5, (3, 2)));
+        assert!(votes(&mut consensus, 3, 5, (3, 2)), "the same again");
+        assert!(!votes(&mut consensus, 2, 5, (3, 2)), "a second one");
+        assert!(votes(&mut consensus, 2, 6, (3, 2)), "in the next term");
+    }
+
+    #[test]
+    fn a_follower_commits_what_the_leader_says_and_no_more() {
+        let mut follower = voter(2);
+        let mut append = message(MessageType::MsgAppend, 1, 2, 2);
+        (append.index, append.log_term, append.commit) = (1, 1, 2);
+        append.entries = vec![entry(2, 2), entry(3, 2)].into();
+        take(&mut follower, append);
+        said(&mut follower);
+        assert_eq!((follower.last_index(), follower.commit()), (3, 2));
+    }
+
+    #[test]
+    fn a_leader_counts_no_copies_of_an_earlier_terms_entry() {
+        let mut leader = elected(opened(1, &[1, 2, 3], &[], &[2], 1));
+        assert_eq!((leader.term(), leader.last_index()), (3, 3));
+        has_up_to(&mut leader, 2, 2);
+        assert_eq!(leader.commit(), 1, "a later leader may yet replace it");
+        has_up_to(&mut leader, 2, 3);
+        assert_eq!(leader.commit(), 3);
+    }
+
+    #[test]
+    fn leadership_is_not_confirmed_before_the_terms_first_commit() {
+        let mut leader = elected(voter(1));
+        assert!(!leader.confirm(1));
+        has_up_to(&mut leader, 2, 2);
+        assert!(leader.confirm(2));
+    }
+
+    #[test]
+    fn a_handover_is_under_way_until_the_other_leads() {
+        let mut leader = elected(voter(1));
+        has_up_to(&mut leader, 2, 2);
+        assert!(!leader.is_handing_over());
+        leader.transfer_leader(NodeId(2));
+        assert!(leader.is_handing_over());
+        let term = leader.term() + 1;
+        take(&mut leader, message(MessageType::MsgHeartbeat, 2, 1, term));
+        assert!(!leader.is_handing_over() && !leader.is_leader());
+    }
+
+    #[test]
+    fn a_leader_that_steps_down_stays_in_its_term_and_knows_no_leader() {
+        let mut leader = elected(voter(1));
+        let term = leader.term();
+        leader.step_down();
+        assert_eq!((leader.is_leader(), leader.term(), leader.leader()), (false, term, None));
+    }
+
+    #[test]
+    fn a_membership_change_is_pending_until_it_is_carried_out() {
+        let mut leader = elected(voter(1));
+        has_up_to(&mut leader, 2, 2);
+        assert!(!leader.change_pending());
+        let add = eraftpb::ConfChangeSingle {
+            change_type: eraftpb::ConfChangeType::AddLearnerNode,
+            node_id: 4,
+            ..Default::default()
+        };
+        let change = ConfChangeV2 { changes: vec![add].into(), ..Default::default() };
+        assert!(leader.propose_change(change));
+        said(&mut leader);
+        assert!(leader.change_pending());
+        let entry = leader.log().entry(3).map(from_raft);
+        assert_eq!(entry.map(|entry| entry.kind), Some(EntryKind::Membership));
+        has_up_to(&mut leader, 2, 3);
+        assert!(!leader.change_pending());
+    }
+}

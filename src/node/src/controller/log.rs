@@ -247,3 +247,121 @@ pub(crate) fn snapshot_from_raft(raft: &eraftpb::Snapshot) -> Snapshot {
         data: raft.data.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two bytes of data each, which are the index.
+    fn entry(index: u64, term: u64) -> LogEntry {
+        let data = vec![index as u8; 2].into();
+        LogEntry { index, term, kind: EntryKind::Command, data }
+    }
+
+    fn entries(terms: &[(u64, u64)]) -> Vec<eraftpb::Entry> {
+        terms.iter().map(|(index, term)| to_raft(entry(*index, *term))).collect()
+    }
+
+    fn snapshot(index: u64, term: u64) -> Snapshot {
+        Snapshot { index, term, membership: joint(), data: vec![7; 3].into() }
+    }
+
+    fn joint() -> Membership {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
+        Membership {
+            voters: nodes(&[1, 2]),
+            voters_outgoing: nodes(&[2, 3]),
+            learners: nodes(&[4]),
+            learners_next: nodes(&[3]),
+        }
+    }
+
+    /// A snapshot of index 10 and term 2, and the entries 11 to 14 of terms 2, 2, 3, 3.
+    fn log() -> Log {
+        let stored = vec![entry(11, 2), entry(12, 2), entry(13, 3), entry(14, 3)];
+        match Log::open(HardState { term: 3, vote: 1, commit: 12 }, Some(snapshot(10, 2)), stored) {
+            Ok(log) => log,
+            Err(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn terms(log: &Log) -> Vec<(u64, u64)> {
+        (log.first()..=log.last()).filter_map(|index| Some((index, log.term_of(index)?))).collect()
+    }
+
+    fn read(log: &Log, low: u64, high: u64, max_size: Option<u64>) -> Vec<u64> {
+        match log.entries(low, high, max_size, GetEntriesContext::empty(false)) {
+            Ok(entries) => entries.iter().map(|entry| entry.index).collect(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn appended_entries_take_the_place_of_those_from_their_first_on() {
+        let mut log = log();
+        assert!(!log.append(&[]));
+        assert!(!log.append(&entries(&[(15, 3)])), "nothing was there");
+        assert!(log.append(&entries(&[(13, 4), (14, 4)])));
+        assert_eq!(terms(&log), [(11, 2), (12, 2), (13, 4), (14, 4)]);
+        assert!(log.append(&entries(&[(14, 5)])), "the last alone");
+        assert_eq!(terms(&log), [(11, 2), (12, 2), (13, 4), (14, 5)]);
+        assert_eq!(log.entry(14).map(|entry| (entry.term, &entry.data[..])), Some((5, &[14u8, 14][..])));
+        assert_eq!((log.entry(10), log.entry(15)), (None, None));
+    }
+
+    #[test]
+    fn as_many_entries_are_read_as_fit_and_the_first_always() {
+        let log = log();
+        let each = 2 + ENTRY_OVERHEAD;
+        assert_eq!(read(&log, 11, 15, None), [11, 12, 13, 14]);
+        assert_eq!(read(&log, 12, 14, None), [12, 13]);
+        assert_eq!(read(&log, 11, 15, Some(3 * each)), [11, 12, 13]);
+        assert_eq!(read(&log, 11, 15, Some(3 * each - 1)), [11, 12]);
+        assert_eq!(read(&log, 11, 15, Some(0)), [11]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_read() {
+        let log = log();
+        let entries = |low, high| log.entries(low, high, None, GetEntriesContext::empty(false));
+        assert_eq!(entries(10, 12), Err(StorageError::Compacted.into()));
+        assert_eq!(entries(14, 16), Err(StorageError::Unavailable.into()));
+        assert_eq!(log.term(9), Err(StorageError::Compacted.into()));
+        assert_eq!(
+            (log.term(10), log.term(14)),
+            (Ok(2), Ok(3)),
+            "that of the entry before the first is known"
+        );
+        assert_eq!(log.term(15), Err(StorageError::Unavailable.into()));
+        assert_eq!((log.first_index(), log.last_index()), (Ok(11), Ok(14)));
+    }
+
+    #[test]
+    fn a_snapshot_is_handed_out_unless_it_is_older_than_what_was_asked_for() {
+        let log = log();
+        for asked in [0, 10] {
+            let handed_out = log.snapshot(asked, 2).map(|raft| snapshot_from_raft(&raft));
+            assert_eq!(handed_out, Ok(snapshot(10, 2)), "with its members, also those of a joint change");
+        }
+        assert_eq!(log.snapshot(11, 2), Err(StorageError::SnapshotTemporarilyUnavailable.into()));
+        assert_eq!(Log::default().snapshot(0, 2), Err(StorageError::SnapshotTemporarilyUnavailable.into()));
+    }
+
+    #[test]
+    fn it_opens_with_the_members_of_its_snapshot() {
+        let Ok(state) = log().initial_state() else { panic!("it has one") };
+        assert_eq!(from_conf_state(&state.conf_state), joint());
+        let RaftState { hard_state, .. } = state;
+        assert_eq!((hard_state.term, hard_state.vote, hard_state.commit), (3, 1, 12));
+    }
+
+    #[test]
+    fn a_cut_log_keeps_some_entries_below_its_snapshot() {
+        let mut log = log();
+        log.compact(snapshot(13, 3), 2);
+        assert_eq!(terms(&log), [(12, 2), (13, 3), (14, 3)]);
+        assert_eq!((log.term(11), log.snapshot_index()), (Ok(2), 13));
+        log.compact(snapshot(14, 3), 100);
+        assert_eq!(log.first(), 12, "what is gone is gone");
+    }
+}

@@ -20,6 +20,7 @@ use blixard_node::spec::{FailoverPolicy, Resources, RestartPolicy, VmName, VmSpe
 use blixard_node::stored::Stored;
 use blixard_node::time::{Duration, Now, Time, WallMs};
 use blixard_node::{Node, OpenError, bootstrap};
+use raft::eraftpb::MessageType;
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -27,7 +28,7 @@ pub(crate) struct Machine {
     pub(crate) node: Option<Node>,
     pub(crate) disk: Stored,
     pub(crate) runs: BTreeMap<Run, Time>,
-    config: NodeConfig,
+    pub(crate) config: NodeConfig,
     lives: u64,
 }
 
@@ -65,6 +66,10 @@ pub(crate) struct Cluster {
     pub(crate) purges_hang: bool,
     /// How often a node has written its term and vote.
     pub(crate) votes_written: u64,
+    /// All that is said, from whom to whom, while somebody listens.
+    pub(crate) said: Option<Vec<(u64, u64, Message)>>,
+    /// Where members are reached, each time that a node was told.
+    pub(crate) directories: BTreeMap<u64, Vec<Vec<(NodeId, String)>>>,
 }
 
 pub(crate) fn config(id: u64, raft: &RaftConfig, peers: &[u64]) -> NodeConfig {
@@ -121,6 +126,8 @@ impl Cluster {
             guests: Guests::Willing,
             purges_hang: false,
             votes_written: 0,
+            said: None,
+            directories: BTreeMap::new(),
         };
         let first = NodeConfig { feature_level: level, ..config(1, &cluster.raft, &[]) };
         let disk = bootstrap(&first, &Settings::default(), ClusterId(7), seed).unwrap();
@@ -221,6 +228,7 @@ impl Cluster {
         node.check();
         self.votes_written += u64::from(out.writes.hard_state.is_some());
         machine.disk.apply(&out.writes);
+        check_promises(machine, &out);
         self.release(id, out);
     }
 
@@ -234,12 +242,16 @@ impl Cluster {
         for (ticket, reply) in out.replies {
             self.replies.insert(ticket.0, reply);
         }
+        self.directories.entry(id).or_default().extend(out.directory);
         for (op, request) in out.hypervisor {
             self.hypervise(id, op, request);
         }
     }
 
     fn send(&mut self, from: u64, to: u64, message: Message) {
+        if let Some(said) = &mut self.said {
+            said.push((from, to, message.clone()));
+        }
         if self.cut.contains(&(from, to)) {
             return;
         }
@@ -400,6 +412,26 @@ impl Cluster {
         };
         self.note(&text);
     }
+}
+
+/// What a node owes those it speaks to when a turn is over and written.
+fn check_promises(machine: &Machine, out: &Effects) {
+    let Some(node) = &machine.node else { return };
+    let (view, disk) = (node.consensus(), machine.disk.hard_state);
+    assert_eq!(disk.term, view.term, "a term is written before anything is said in it");
+    for (to, message) in &out.sends {
+        if let Body::Raft(message) = &message.body
+            && message.msg_type == MessageType::MsgRequestVoteResponse
+            && !message.reject
+        {
+            assert_eq!((disk.term, disk.vote), (message.term, to.0), "a vote is written before it is given");
+        }
+    }
+    let membership = node.membership();
+    let alone = [&membership.voters, &membership.voters_outgoing];
+    let alone = alone.into_iter().flatten().all(|voter| *voter == node.id());
+    let held = out.writes.hard_state.is_some() || alone;
+    assert!(!held || out.early_sends.is_empty(), "nothing leaves early that a crash would undo");
 }
 
 fn told(host: u64, run: Run) -> String {

@@ -4,14 +4,20 @@
 
 mod basics;
 mod cluster;
+mod deposed;
+mod directory;
 mod guests;
 mod host;
 mod host_and_leaders;
 mod host_ends;
 mod host_joins;
 mod host_starts;
+mod joint;
 mod levels;
+mod levels_on_disk;
 mod placement;
 mod randomness;
+mod reads;
+mod replication;
 mod transcripts;
 mod volumes;

@@ -130,3 +130,51 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::HostSpec;
+    use crate::config::{NodeConfig, Settings};
+    use crate::ids::ClusterId;
+    use crate::open::bootstrap;
+    use crate::rng::Rng;
+    use crate::spec::Resources;
+    use crate::time::Time;
+
+    fn opened() -> Controller {
+        let capacity = Resources { vcpus: 1, memory_mib: 1 };
+        let host = HostSpec { address: "a:1".into(), capacity, ..HostSpec::default() };
+        let config = NodeConfig::new(NodeId(1), host, Vec::new());
+        let Ok(stored) = bootstrap(&config, &Settings::default(), ClusterId(1), 1) else {
+            panic!("it is sound")
+        };
+        match Controller::open(&config, stored, Rng::new(1, 0), Time(0)) {
+            Ok(controller) => controller,
+            Err(_) => panic!("it opens"),
+        }
+    }
+
+    #[test]
+    fn a_sound_controller_is_found_sound() {
+        opened().check();
+    }
+
+    #[test]
+    #[should_panic(expected = "only committed entries are carried out")]
+    fn a_controller_that_went_ahead_of_the_log_is_found_out() {
+        let mut controller = opened();
+        controller.applied += 1;
+        controller.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "the state is that of the last entry carried out")]
+    fn a_state_that_is_not_that_of_the_log_is_found_out() {
+        let mut controller = opened();
+        if let Some(state) = &mut controller.state {
+            state.revision = Revision(9);
+        }
+        controller.check();
+    }
+}

@@ -4,7 +4,7 @@ use blixard_node::config::RaftConfig;
 use blixard_node::error::RequestError;
 use blixard_node::ids::NodeId;
 use blixard_node::input::Input;
-use blixard_node::message::{Body, Message, SnapshotChunk};
+use blixard_node::message::{Body, Heartbeat, Message, Nonce, SnapshotChunk};
 use blixard_node::probes::Probe;
 use blixard_node::request::{Consistency, Read, Request, Write};
 use blixard_node::time::Duration;
@@ -53,6 +53,76 @@ fn a_leader_with_heartbeats_alone_on_its_hands_is_told_apart() {
     isolate(&mut cluster, leader);
     cluster.run(Duration::from_secs(5));
     assert_eq!(reached(&cluster, leader, &DEPOSED_WITH), [Probe::DeposedWithHeartbeats], "its own agent's");
+}
+
+/// Lets time pass until the leader has just granted what it was asked for.
+fn until_granted(cluster: &mut Cluster, leader: u64) {
+    cluster.said = Some(Vec::new());
+    let granted = |cluster: &Cluster| {
+        let said = cluster.said.iter().flatten();
+        said.filter(|(from, ..)| *from == leader).any(|(.., m)| matches!(m.body, Body::HeartbeatAck(_)))
+    };
+    for _ in 0..5_000 {
+        if granted(cluster) {
+            break;
+        }
+        cluster.run(Duration::from_millis(1));
+    }
+    assert!(granted(cluster), "{}", cluster.log);
+    cluster.said = None;
+}
+
+/// The leader hears that another leads the next term.
+fn depose(cluster: &mut Cluster, leader: u64, by: u64) {
+    let term = cluster.node(leader).consensus().term + 1;
+    let mut message = eraftpb::Message { from: by, to: leader, term, ..Default::default() };
+    message.msg_type = MessageType::MsgHeartbeat;
+    let identity = cluster.node(by).identity();
+    let (from, incarnation) = (identity.node, identity.incarnation);
+    let body = Body::Raft(Box::new(message));
+    let message = Message { cluster: identity.cluster, from, incarnation, body };
+    cluster.turn(leader, Input::Deliver(Box::new(message)));
+    assert!(!cluster.node(leader).consensus().is_leader);
+}
+
+#[test]
+fn what_a_leader_is_deposed_with_is_told_apart() {
+    for (reads, beats, confirming) in
+        [(0, false, false), (1, false, false), (2, false, false), (0, true, false), (0, true, true)]
+    {
+        let (mut cluster, leader, [by, beating]) = three(RaftConfig::default());
+        until_granted(&mut cluster, leader);
+        isolate(&mut cluster, leader);
+        for _ in 0..reads {
+            let read = Request::Read { read: Read::ListVms, consistency: Consistency::Linearizable };
+            cluster.ask(leader, read);
+        }
+        if beats {
+            let identity = cluster.node(beating).identity();
+            let body = Body::Heartbeat(Heartbeat {
+                nonce: Nonce { process: 1, sequence: 1 },
+                sent: cluster.now,
+                set_revision: cluster.node(beating).set_revision(),
+                answered: 0,
+                reports: Vec::new(),
+                urgent: confirming,
+                level: cluster.node(beating).level(),
+            });
+            let (from, incarnation) = (identity.node, identity.incarnation);
+            let message = Message { cluster: identity.cluster, from, incarnation, body };
+            cluster.turn(leader, Input::Deliver(Box::new(message)));
+        }
+        cluster.run(Duration::from_millis(5));
+        depose(&mut cluster, leader, by);
+        let with_beats = beats.then_some(Probe::DeposedWithHeartbeats);
+        let with_reads = (reads > 0).then_some(Probe::DeposedWithReads);
+        let with: Vec<_> = with_beats.into_iter().chain(with_reads).collect();
+        assert_eq!(
+            reached(&cluster, leader, &DEPOSED_WITH),
+            with,
+            "{reads} reads, beats: {beats} {confirming}"
+        );
+    }
 }
 
 #[test]

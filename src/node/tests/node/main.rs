@@ -15,6 +15,7 @@ mod host_starts;
 mod joint;
 mod levels;
 mod levels_on_disk;
+mod overtaken;
 mod placement;
 mod randomness;
 mod reads;

@@ -160,4 +160,7 @@ fn what_comes_in_within_one_turn_leaves_in_one_append_beside_the_turns_write() {
     assert_eq!(early.collect::<Vec<_>>(), others.map(|id| (id, MessageType::MsgAppend, 3)));
     let append = |body: &Body| matches!(body, Body::Raft(m) if m.msg_type == MessageType::MsgAppend);
     assert!(!out.sends.iter().any(|(_, message)| append(&message.body)));
+    let held = |id| cluster.node(id).probes().has(Probe::AppendsHeld);
+    assert!(held(1), "the first node had to, when others came to vote beside it");
+    assert!(!others.into_iter().filter(|id| *id != 1).any(held), "they never had any");
 }

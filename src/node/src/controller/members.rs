@@ -227,6 +227,33 @@ mod tests {
     }
 
     #[test]
+    fn half_of_the_voters_is_no_majority() {
+        let mut hosts = [1, 2, 3, 4, 5].map(|node| member(node, true));
+        for host in &mut hosts[2..] {
+            host.heard = false;
+        }
+        let five = membership(&[1, 2, 3], &[4, 5]);
+        assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "nothing");
+        hosts[2].heard = true;
+        assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "AddNode 4, AddNode 5");
+        // A leader that leaves stays until someone can take over.
+        let mut hosts = [Candidate { leaving: true, ..member(1, true) }, member(2, true)];
+        hosts[1].heard = false;
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[2]), &hosts, 5)), "nothing");
+    }
+
+    #[test]
+    fn who_is_lost_and_does_not_vote_is_not_waited_for() {
+        let hosts = [member(1, true), member(2, false), member(3, false)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[]), &hosts, 5)), "nothing");
+        let step = plan(NodeId(1), &membership(&[1], &[2, 3]), &hosts, 5);
+        assert_eq!(told(step), "RemoveNode 2, RemoveNode 3");
+        // With one that is well besides they would be two.
+        let hosts = [member(1, true), member(2, true), member(3, false)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[]), &hosts, 5)), "nothing");
+    }
+
+    #[test]
     fn a_joint_change_is_always_left() {
         let mut joint = membership(&[1, 2, 3], &[]);
         joint.voters_outgoing = vec![NodeId(1)];

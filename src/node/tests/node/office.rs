@@ -59,7 +59,7 @@ pub(crate) struct Disk {
     pub(crate) removed: Vec<NodeId>,
     pub(crate) vms: Vec<Vm>,
     pub(crate) level: Level,
-    pub(crate) voters_max: u64,
+    pub(crate) settings: Settings,
     pub(crate) tail: Vec<Action>,
     /// Members that say nothing from the start.
     pub(crate) mute: Vec<u64>,
@@ -71,8 +71,9 @@ impl Disk {
         let membership = Membership { voters: nodes(voters), ..Membership::default() };
         let hosts = (1..=hosts).map(|id| (id, host(id))).collect();
         let (removed, vms, tail) = (Vec::new(), Vec::new(), Vec::new());
-        let (level, voters_max) = (Level::NEWEST, voters.len() as u64);
-        Self { membership, hosts, removed, vms, level, voters_max, tail, mute: Vec::new() }
+        let settings = Settings { voters_max: voters.len() as u64, ..Settings::default() };
+        let level = Level::NEWEST;
+        Self { membership, hosts, removed, vms, level, settings, tail, mute: Vec::new() }
     }
 
     pub(crate) fn host(&mut self, id: u64) -> &mut Host {
@@ -98,8 +99,7 @@ impl Disk {
     }
 
     fn stored(self) -> Stored {
-        let settings = Settings { voters_max: self.voters_max, ..Settings::default() };
-        let mut state = State::new(CLUSTER, settings, Revision(BASE));
+        let mut state = State::new(CLUSTER, self.settings, Revision(BASE));
         state.level = self.level;
         let hosts = self.hosts.into_iter().map(|(id, host)| (NodeId(id), host));
         let state = State::restore(state, hosts, self.removed, self.vms);

@@ -45,6 +45,7 @@ fn a_leaving_host_is_dropped_when_it_is_no_member_any_more() {
     assert!(worker.state().removed.contains(&NodeId(4)));
     let voter = leaving(Membership { voters: nodes(&[1, 2, 4]), ..Membership::default() });
     assert_eq!(voter.log(), ["learner 3", "voter 3, out 4", "leave joint", "drop n4"]);
+    assert!(voter.has(Probe::VotersSwapped) && !voter.has(Probe::ProposalDropped));
     let learner =
         leaving(Membership { voters: nodes(&[1, 2, 3]), learners: nodes(&[4]), ..Membership::default() });
     assert_eq!(learner.log(), ["out 4", "drop n4", "leave joint"]);
@@ -69,10 +70,19 @@ fn a_leaving_host_is_dropped_once() {
 }
 
 #[test]
+fn newcomers_learn_before_they_vote() {
+    let mut disk = Disk::of(&[1], 3);
+    disk.settings.voters_max = 3;
+    let leader = disk.lead();
+    assert_eq!(leader.log(), ["learner 2", "learner 3"]);
+    assert!(!leader.has(Probe::VotersSwapped), "nobody went");
+}
+
+#[test]
 fn a_learner_votes_when_its_log_is_nearly_the_leaders() {
     let mut disk = Disk::of(&[1], 3);
     disk.membership.learners = nodes(&[2, 3]);
-    disk.voters_max = 3;
+    disk.settings.voters_max = 3;
     disk.mute = vec![2, 3];
     let mut leader = disk.lead();
     for vm in 0..70 {

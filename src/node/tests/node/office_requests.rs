@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blixard_node::error::RequestError;
-use blixard_node::ids::{Generation, NodeId};
+use blixard_node::ids::{ClientId, Generation, NodeId, RequestId, Revision};
 use blixard_node::input::Input;
 use blixard_node::message::{Body, Heartbeat};
 use blixard_node::probes::Probe;
@@ -134,6 +134,26 @@ fn refusals_leave_their_marks() {
     let conflict = leader.write(Write::StopVm { name: name("web"), generation: Some(Generation(9)) });
     assert!(matches!(leader.ask(conflict), Some(Err(RequestError::GenerationConflict { .. }))));
     assert!(leader.has(Probe::HostBusy) && leader.has(Probe::GenerationConflict));
+}
+
+/// When it was proposed nobody could know.
+#[test]
+fn a_request_whose_session_went_while_it_was_under_way_is_refused() {
+    let mut disk = Disk::of(&[1], 1);
+    disk.settings.sessions_max = 1;
+    let mut leader = disk.lead();
+    let (tickets, inputs): (Vec<_>, Vec<_>) = (1..=3)
+        .map(|client| {
+            let id = RequestId { client: ClientId(client), sequence: 1, born: Revision(0) };
+            leader.request(Request::Write { id, write: create(&format!("vm{client}")) })
+        })
+        .unzip();
+    leader.turn_of(inputs);
+    let replies: Vec<_> = tickets.into_iter().map(|ticket| leader.reply(ticket)).collect();
+    assert!(matches!(replies[1], Some(Ok(_))), "{replies:?}");
+    assert!(matches!(replies[2], Some(Err(RequestError::SessionExpired { .. }))), "{replies:?}");
+    assert!(!leader.state().vms.contains_key(&name("vm3")));
+    assert!(leader.has(Probe::SessionExpired));
 }
 
 #[test]

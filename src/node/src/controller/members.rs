@@ -236,6 +236,13 @@ mod tests {
         assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "nothing");
         hosts[2].heard = true;
         assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "AddNode 4, AddNode 5");
+        // Who goes is not asked.
+        let mut hosts = [1, 2, 3, 4, 5].map(|node| member(node, true));
+        for host in &mut hosts[2..] {
+            (host.heard, host.leaving) = (false, host.node > NodeId(3));
+        }
+        let step = plan(NodeId(1), &membership(&[1, 2, 3, 4, 5], &[]), &hosts, 5);
+        assert_eq!(told(step), "RemoveNode 4, RemoveNode 5");
         // A leader that leaves stays until someone can take over.
         let mut hosts = [Candidate { leaving: true, ..member(1, true) }, member(2, true)];
         hosts[1].heard = false;

@@ -337,3 +337,6 @@ fn grant_nothing(node: NodeId, (nonce, sent): (Nonce, Time), level: Option<Level
     let ack = HeartbeatAck { nonce, sent, ttl, revision, set, members, level };
     ctx.send(node, Body::HeartbeatAck(Box::new(ack)));
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,9 +60,21 @@ pub(crate) fn plan(
     let added = newcomers.iter().map(|node| change(ConfChangeType::AddNode, *node));
     let removed = unwished.map(|node| change(ConfChangeType::RemoveNode, *node));
     let changes: Vec<_> = added.chain(removed).collect();
+    let is_heard = |node: &NodeId| member(node).is_some_and(|member| member.heard);
+    // A leader just elected may hear whom an earlier one had given up, and not hear whom nobody has given up yet. Who is gone shows before
+    // long; until then nobody goes that is heard while one stays that is not.
+    let goes_heard = |node: &NodeId| {
+        leads_on
+            && !wished.contains(node)
+            && member(node).is_some_and(|member| member.heard && !member.leaving)
+    };
+    let stays_unheard = |node: &NodeId| wished.contains(node) && !is_heard(node);
+    if membership.voters.iter().any(goes_heard) && membership.voters.iter().any(stays_unheard) {
+        return None;
+    }
     let stays = |node: &&NodeId| wished.contains(node) || !leads_on;
     let voters: Vec<_> = membership.voters.iter().filter(stays).chain(&newcomers).collect();
-    let heard = voters.iter().filter(|node| member(node).is_some_and(|member| member.heard)).count();
+    let heard = voters.iter().filter(|node| is_heard(node)).count();
     if changes.is_empty() || 2 * heard <= voters.len() {
         return None;
     }
@@ -224,6 +236,61 @@ mod tests {
         assert_eq!(told(plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5)), "nothing");
         (hosts[1].caught_up, hosts[1].heard) = (true, true);
         assert_eq!(told(plan(NodeId(1), &membership(&[1, 2, 3], &[]), &hosts, 5)), "hand over to n2");
+    }
+
+    #[test]
+    fn half_of_the_voters_is_no_majority() {
+        let mut hosts = [1, 2, 3, 4, 5].map(|node| member(node, true));
+        for host in &mut hosts[2..] {
+            host.heard = false;
+        }
+        let five = membership(&[1, 2, 3], &[4, 5]);
+        assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "nothing");
+        hosts[2].heard = true;
+        assert_eq!(told(plan(NodeId(1), &five, &hosts, 5)), "AddNode 4, AddNode 5");
+        // Who goes is not asked.
+        let mut hosts = [1, 2, 3, 4, 5].map(|node| member(node, true));
+        for host in &mut hosts[2..] {
+            (host.heard, host.leaving) = (false, host.node > NodeId(3));
+        }
+        let step = plan(NodeId(1), &membership(&[1, 2, 3, 4, 5], &[]), &hosts, 5);
+        assert_eq!(told(step), "RemoveNode 4, RemoveNode 5");
+        // A leader that leaves stays until someone can take over.
+        let mut hosts = [Candidate { leaving: true, ..member(1, true) }, member(2, true)];
+        hosts[1].heard = false;
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[2]), &hosts, 5)), "nothing");
+    }
+
+    #[test]
+    fn who_is_lost_and_does_not_vote_is_not_waited_for() {
+        let hosts = [member(1, true), member(2, false), member(3, false)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[]), &hosts, 5)), "nothing");
+        let step = plan(NodeId(1), &membership(&[1], &[2, 3]), &hosts, 5);
+        assert_eq!(told(step), "RemoveNode 2, RemoveNode 3");
+        // With one that is well besides they would be two.
+        let hosts = [member(1, true), member(2, true), member(3, false)];
+        assert_eq!(told(plan(NodeId(1), &membership(&[1], &[]), &hosts, 5)), "nothing");
+    }
+
+    #[test]
+    fn who_is_heard_is_not_voted_out_while_one_stays_that_is_not() {
+        // 3 was given up by an earlier leader and is there again; 2 is gone and nobody has noticed yet.
+        let mut hosts = [member(1, true), member(2, true), member(3, false), member(4, true)];
+        (hosts[1].caught_up, hosts[1].heard) = (false, false);
+        (hosts[2].caught_up, hosts[2].heard) = (true, true);
+        let voters = membership(&[1, 2, 3], &[4]);
+        assert_eq!(told(plan(NodeId(1), &voters, &hosts, 3)), "nothing");
+        // 2 is heard again: then 3 may go.
+        let mut back = hosts;
+        (back[1].caught_up, back[1].heard) = (true, true);
+        assert_eq!(told(plan(NodeId(1), &voters, &back, 3)), "AddNode 4, RemoveNode 3");
+        // Or it is given up, and 3 is taken back.
+        (hosts[1].healthy, hosts[2].healthy) = (false, true);
+        assert_eq!(told(plan(NodeId(1), &voters, &hosts, 3)), "AddNode 4, RemoveNode 2");
+        // Who leaves goes all the same.
+        let mut hosts = [member(1, true), member(2, true), member(3, true), member(4, true)];
+        (hosts[1].heard, hosts[2].leaving) = (false, true);
+        assert_eq!(told(plan(NodeId(1), &voters, &hosts, 3)), "AddNode 4, RemoveNode 3");
     }
 
     #[test]

@@ -184,48 +184,4 @@ fn index_of(message: &eraftpb::Message) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::HostSpec;
-    use crate::config::NodeConfig;
-    use crate::context::Me;
-    use crate::effects::Effects;
-    use crate::ids::{ClusterId, Incarnation};
-    use crate::probes::Probes;
-    use crate::spec::Resources;
-    use crate::stored::Identity;
-    use crate::time::{Now, WallMs};
-
-    fn me() -> Me {
-        let capacity = Resources { vcpus: 1, memory_mib: 1 };
-        let host = HostSpec { address: "a:1".into(), capacity, labels: BTreeMap::new() };
-        let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
-        let config = NodeConfig::new(NodeId(1), host, Vec::new());
-        Me { config, identity, process: 1, probes: Probes::default(), outgrown: None, loopback: Vec::new() }
-    }
-
-    /// The piece of four bytes at `offset` of a snapshot of eight, which all are the term.
-    fn piece(term: u64, offset: u64) -> SnapshotChunk {
-        let mut message = eraftpb::Message { term, ..Default::default() };
-        message.mut_snapshot().mut_metadata().index = 10;
-        let whole = [term as u8; 8];
-        let data = Bytes::copy_from_slice(&whole[..4]);
-        SnapshotChunk { message: Box::new(message), offset, len: 8, crc: crc32fast::hash(&whole), data }
-    }
-
-    /// Hands pieces in, one after the other; the terms of the snapshots that became whole.
-    fn taken(pieces: &[(u64, u64)]) -> Vec<u64> {
-        let (mut transfers, mut me, mut out) = (Transfers::default(), me(), Effects::default());
-        let ctx = &mut Context { now: Now { boot: Time(0), wall: WallMs(0) }, me: &mut me, out: &mut out };
-        let whole = |(term, offset): &(u64, u64)| transfers.piece(NodeId(2), piece(*term, *offset), ctx);
-        pieces.iter().filter_map(whole).map(|message| message.term).collect()
-    }
-
-    #[test]
-    fn an_older_leaders_snapshot_does_not_take_the_place_of_a_newer_ones() {
-        assert_eq!(taken(&[(5, 0), (5, 4)]), [5]);
-        assert_eq!(taken(&[(5, 0), (4, 0), (5, 4)]), [5]);
-        assert_eq!(taken(&[(5, 0), (3, 0), (3, 4), (5, 4)]), [5]);
-        assert_eq!(taken(&[(5, 0), (6, 0), (5, 4), (6, 4)]), [6]);
-    }
-}
+mod tests;

@@ -4,9 +4,12 @@
 
 mod basics;
 mod cluster;
+mod dispatch;
 mod guests;
 mod levels;
+mod opening;
 mod placement;
 mod randomness;
+mod retiring;
 mod transcripts;
 mod volumes;

@@ -320,7 +320,7 @@ mod tests {
         for good in ["a", "7", "web-1", "0--a", &longest] {
             assert_eq!(VmName::new(good).map(|name| name.as_str().to_owned()), Ok(good.to_owned()));
         }
-        for bad in ["", "-web", "web-", "Web", "we b", "w.b", "wéb", &(longest.clone() + "x")] {
+        for bad in ["", "-web", "web-", "Web", "we b", "w.b", "wéb", &(longest + "x")] {
             assert_eq!(VmName::new(bad), Err(BadName { name: bad.to_owned() }));
         }
     }

@@ -2,8 +2,9 @@
 
 use blixard_node::config::{NodeConfig, RaftConfig, Settings};
 use blixard_node::ids::{ClusterId, Incarnation, NodeId};
+use blixard_node::probes::Probe;
 use blixard_node::spec::VmSpec;
-use blixard_node::stored::{Identity, Stored};
+use blixard_node::stored::{EntryKind, Identity, LogEntry, Stored};
 use blixard_node::time::{Duration, Now};
 use blixard_node::{Node, OpenError, bootstrap};
 
@@ -116,4 +117,26 @@ fn a_node_opens_on_its_own_disk_with_a_sound_configuration() {
     assert_eq!(refused, OpenError::WrongNode { stored: NodeId(3), configured: NodeId(2) });
     assert_eq!(refused.code(), "BLX-NODE-001");
     assert_eq!(OpenError::Corrupt { reason: String::new() }.code(), "BLX-NODE-002");
+}
+
+/// Seeds are led to what is rare by it.
+#[test]
+fn what_is_rare_about_a_disk_is_noted() {
+    let config = config(1, &RaftConfig::default(), &[]);
+    let disk = bootstrap(&config, &Settings::default(), ClusterId(7), 1).unwrap();
+    let met = |disk: &Stored| {
+        let node = Node::open(config.clone(), 1, disk.clone(), Now::default()).unwrap();
+        (node.probes().has(Probe::ReopenedWithTail), node.probes().has(Probe::ReopenedInJoint))
+    };
+    assert_eq!(met(&disk), (false, false));
+    let entry = |index| LogEntry { index, term: 1, kind: EntryKind::Command, data: bytes::Bytes::new() };
+    let mut longer = disk.clone();
+    longer.entries = vec![entry(2), entry(3)];
+    for (commit, tail) in [(1, true), (2, true), (3, false)] {
+        longer.hard_state.commit = commit;
+        assert_eq!(met(&longer), (tail, false), "commit {commit}");
+    }
+    let mut joint = disk;
+    joint.snapshot.as_mut().unwrap().membership.voters_outgoing = vec![NodeId(1)];
+    assert_eq!(met(&joint), (false, true));
 }

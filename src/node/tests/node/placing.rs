@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use blixard_node::command::HostSpec;
+use blixard_node::config::Settings;
 use blixard_node::error::RequestError;
 use blixard_node::ids::{NodeId, Revision};
 use blixard_node::level::Level;
@@ -10,6 +11,7 @@ use blixard_node::request::Write;
 use blixard_node::spec::{Labels, Phase, Port, Protocol, Resources, VmSpec, Wanted};
 use blixard_node::state::State;
 use blixard_node::state::scheduler::{Promised, format_backend};
+use blixard_node::time::Duration;
 
 use crate::bare::{Bare, host, with_volume};
 use crate::cluster::{name, spec};
@@ -255,4 +257,20 @@ fn a_state_is_the_same_after_a_snapshot() {
     assert_eq!(back.hosts, bare.state.hosts);
     assert_eq!(back.sessions, bare.state.sessions);
     assert_eq!(moves(&back, 9), moves(&bare.state, 9));
+}
+
+#[test]
+fn a_snapshot_keeps_the_clusters_settings() {
+    let settings = Settings {
+        lease_ttl: Duration::from_secs(9),
+        clock_drift_ppm: 2,
+        kill_grace: Duration::from_secs(3),
+        voters_max: 7,
+        sessions_max: 4,
+        answers_max: 5,
+        vms_max: 6,
+    };
+    let bare = Bare::with_settings(1, settings.clone());
+    let back = blixard_node::codec::decode_state(&blixard_node::codec::encode_state(&bare.state)).unwrap();
+    assert_eq!((back.cluster, back.settings), (bare.state.cluster, settings));
 }

@@ -127,6 +127,9 @@ mod tests {
             assert_eq!(rng.pick::<u8>(&[]), None);
         }
         assert_ne!(rng.between(0, u64::MAX), rng.between(0, u64::MAX));
+        let mut other = rng.clone();
+        assert!(!rng.ratio(0, 3));
+        assert_eq!(rng.u64(), other.u64(), "what cannot be is not drawn");
         rng.shuffle::<u8>(&mut []);
     }
 }

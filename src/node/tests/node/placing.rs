@@ -110,17 +110,12 @@ fn a_port_is_taken_by_the_vm_that_has_it() {
     assert_eq!(placed(&bare, with_port(80)), Ok(1));
 }
 
-/// Three VMs of a lost host, each with room on n2 and n3.
+/// Three VMs of a lost host, with room for all on n2 and n3; n2 has more memory.
 fn three_to_move() -> Bare {
     let mut bare = Bare::new(3);
+    bare.add_host(2, offering(4, 8192));
     for text in ["a", "b", "c"] {
-        let ports = vec![Port { host: 80, guest: 1, protocol: Protocol::Tcp }];
-        let spec = if text == "c" { sized(1, 1) } else { VmSpec { ports, ..sized(1, 1) } };
-        if text == "b" {
-            bare.run(text, VmSpec { ports: Vec::new(), ..spec }, 1);
-        } else {
-            bare.run(text, spec, 1);
-        }
+        bare.run(text, sized(1, 1), 1);
     }
     bare.lose(1);
     bare
@@ -139,28 +134,23 @@ fn vms_placed_together_spread_as_those_placed_one_by_one() {
     }
 }
 
-/// What is promised to one is not there for the next: room, ports, and the number of VMs.
+/// What is promised to one is not there for the next: room, and ports.
 #[test]
 fn a_decision_for_many_counts_what_it_has_given_away() {
     let mut bare = Bare::new(0);
     bare.add_host(1, offering(8, 8192));
     bare.add_host(2, offering(2, 4096));
-    let port = VmSpec { ports: vec![Port { host: 80, guest: 1, protocol: Protocol::Udp }], ..sized(1, 1) };
     for (text, spec) in [("a", sized(2, 1)), ("b", sized(1, 1)), ("c", sized(2, 5000))] {
         bare.run(text, spec, 1);
     }
     bare.lose(1);
     assert_eq!(moves(&bare.state, 9), [("a".to_owned(), 2)], "then there is no vCPU left");
-    let mut bare = Bare::new(0);
-    (1..=2).for_each(|node| {
-        bare.add_host(node, offering(8, 8192));
-    });
-    bare.run("a", port.clone(), 1);
-    bare.run("other", sized(1, 1), 2);
-    bare.lose(1);
-    bare.add_host(3, offering(8, 8192));
-    bare.run("b", port, 3);
-    bare.lose(3);
+    let port = Port { host: 80, guest: 1, protocol: Protocol::Udp };
+    let mut bare = Bare::new(3);
+    for (text, node) in [("a", 1), ("b", 3)] {
+        bare.run(text, VmSpec { ports: vec![port], ..sized(1, 1) }, node);
+        bare.lose(node);
+    }
     assert_eq!(moves(&bare.state, 9), [("a".to_owned(), 2)], "the port goes to one of them");
     assert_eq!(bare.state.unplaced().map(|vm| vm.name.to_string()).collect::<Vec<_>>(), ["a", "b"]);
 }

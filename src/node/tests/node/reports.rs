@@ -324,6 +324,7 @@ fn a_state_that_contradicts_itself_is_noticed() {
     assert!(panics(broken(|_, host| host.spec.capacity.vcpus = 0)));
     assert!(panics(broken(|_, host| host.cordoned = true)), "its hash is not up to date");
     assert!(panics(broken(|_, host| host.vms.clear())));
+    assert!(panics(broken(|vm, host| drop(host.vms.insert(VmId(1), vm.name.clone())))));
     assert!(panics(broken(|vm, host| drop(host.purging.insert(vm.id, vm.name.clone())))));
     assert!(panics(broken(|vm, host| drop(host.ports.insert((Default::default(), 80), vm.name.clone())))));
     let mut above = running().state;

@@ -32,20 +32,6 @@ pub struct Effects {
     pub events: Vec<Event>,
 }
 
-impl Effects {
-    /// Whether nothing is asked for.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
-            && self.early_sends.is_empty()
-            && self.sends.is_empty()
-            && self.replies.is_empty()
-            && self.hypervisor.is_empty()
-            && self.directory.is_none()
-            && self.events.is_empty()
-    }
-}
-
 /// A step of the node's life that an operator may want in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

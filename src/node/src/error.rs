@@ -202,3 +202,69 @@ fn rejections(hosts: &[(NodeId, String)]) -> String {
     let each: Vec<String> = hosts.iter().map(|(node, why)| format!("{node}: {why}")).collect();
     each.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> VmName {
+        VmName::new("web").expect("a name")
+    }
+
+    fn below_level(held_back_by: Vec<NodeId>) -> RequestError {
+        RequestError::BelowLevel { what: "it".into(), needs: Level(3), level: Level(2), held_back_by }
+    }
+
+    /// One of each kind, with what scripts and clients rely on: its code, whether they try again, whether nothing was done.
+    fn all() -> Vec<(RequestError, &'static str, bool, bool)> {
+        let (name, node) = (name(), NodeId(3));
+        let (expected, actual) = (Generation(1), Generation(2));
+        let (reason, what) = (String::from("so"), String::from("the queue"));
+        vec![
+            (RequestError::VmExists { name: name.clone() }, "BLX-VM-001", false, true),
+            (RequestError::VmUnknown { name: name.clone() }, "BLX-VM-002", false, true),
+            (
+                RequestError::GenerationConflict { name: name.clone(), expected, actual },
+                "BLX-VM-003",
+                false,
+                true,
+            ),
+            (RequestError::VmDeleting { name: name.clone() }, "BLX-VM-004", false, true),
+            (RequestError::NoRoom { name: name.clone(), hosts: Vec::new() }, "BLX-VM-005", false, true),
+            (RequestError::BadSpec { reason: reason.clone() }, "BLX-VM-006", false, true),
+            (RequestError::TooManyVms { max: 1 }, "BLX-VM-007", false, true),
+            (RequestError::VmNotStopped { name }, "BLX-VM-008", false, true),
+            (RequestError::HostUnknown { node }, "BLX-HOST-001", false, true),
+            (RequestError::HostBusy { node, vms: 1 }, "BLX-HOST-002", false, true),
+            (RequestError::LastVoter { node }, "BLX-HOST-003", false, true),
+            (RequestError::IdTaken { node }, "BLX-HOST-004", false, true),
+            (RequestError::NotAVoter { node }, "BLX-HOST-005", false, true),
+            (RequestError::SessionExpired { floor: Revision(1) }, "BLX-REQ-001", false, false),
+            (RequestError::IdReused { sequence: 1 }, "BLX-REQ-002", false, false),
+            (RequestError::NoLeader, "BLX-REQ-003", true, true),
+            (RequestError::Unknown { reason }, "BLX-REQ-004", true, false),
+            (RequestError::Overloaded { what, max: 1 }, "BLX-REQ-005", true, true),
+            (below_level(vec![node]), "BLX-REQ-006", false, true),
+            (below_level(Vec::new()), "BLX-REQ-006", true, true),
+        ]
+    }
+
+    #[test]
+    fn codes_never_change_and_clients_know_what_to_do() {
+        for (error, code, transient, had_no_effect) in all() {
+            let told = (error.code(), error.is_transient(), error.had_no_effect());
+            assert_eq!(told, (code, transient, had_no_effect), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_in_the_way() {
+        let hosts = vec![(NodeId(1), "cordoned".into()), (NodeId(2), "lost".into())];
+        let no_room = |hosts| RequestError::NoRoom { name: name(), hosts }.to_string();
+        assert_eq!(no_room(hosts), "no host can take VM web: n1: cordoned; n2: lost");
+        assert_eq!(no_room(Vec::new()), "no host can take VM web: the cluster has no hosts");
+        let held_back = below_level(vec![NodeId(1), NodeId(2)]).to_string();
+        assert_eq!(held_back, "it needs feature level 3, and the cluster is at 2: upgrade n1, n2 first");
+        assert!(below_level(Vec::new()).to_string().ends_with("it is about to rise, try again"));
+    }
+}

@@ -151,6 +151,9 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Place;
+    use crate::ids::{ClientId, NodeId, RequestId, Revision};
+    use crate::time::WallMs;
 
     #[test]
     fn a_level_is_announced_by_a_label() {
@@ -166,5 +169,33 @@ mod tests {
             let labels = Labels::from([(Level::LABEL.into(), label.into())]);
             assert_eq!(Level::announced(&labels), Level::FIRST, "{label:?}");
         }
+    }
+
+    /// What programs below its level would misread is never sent to them, so each part must know where it stands.
+    #[test]
+    fn what_holds_something_new_is_of_its_level() {
+        let cordon =
+            |reason: &str| Write::CordonHost { node: NodeId(1), cordoned: true, reason: reason.into() };
+        let request = |write| {
+            let id = RequestId { client: ClientId(1), sequence: 1, born: Revision(0) };
+            Request::Write { id, write }
+        };
+        let client = |write| {
+            let id = RequestId { client: ClientId(1), sequence: 1, born: Revision(0) };
+            Command { at: WallMs(1), action: Action::Client { id, write, place: Place::Unneeded } }
+        };
+        let forward = |request| Body::Forward { ticket: 1, request: Box::new(request) };
+        for (reason, level) in [("", Level(1)), ("new disks", Level(2))] {
+            assert_eq!(cordon(reason).level(), level);
+            assert_eq!(request(cordon(reason)).level(), level);
+            assert_eq!(client(cordon(reason)).level(), level);
+            assert_eq!(forward(request(cordon(reason))).level(), level);
+        }
+        let old = Request::TransferLeader { to: None };
+        assert_eq!((old.level(), old.newest_part()), (Level(1), "this request"));
+        assert_eq!(request(cordon("new disks")).newest_part(), "a reason for a cordon");
+        let raise = |to| Command { at: WallMs(1), action: Action::RaiseLevel { to } }.level();
+        assert_eq!([raise(Level(1)), raise(Level(2)), raise(Level(3))], [Level(2), Level(2), Level(3)]);
+        assert_eq!(Body::Nudge.level(), Level(1));
     }
 }

@@ -469,3 +469,22 @@ fn met_on_disk(stored: &Stored) -> Probes {
     }
     probes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::HostSpec;
+
+    /// Every turn of the simulator and of the tests ends with it.
+    #[test]
+    #[should_panic(expected = "forwards are bounded")]
+    fn a_node_that_breaks_its_own_bounds_is_noticed() {
+        let mut config = NodeConfig::new(NodeId(1), HostSpec::default(), Vec::new());
+        config.limits.forwards_max = 1;
+        let mut node = Node::open(config, 1, Stored::default(), Now::default()).expect("it opens");
+        node.check();
+        let forward = Forward { ticket: Ticket(1), leader: NodeId(2), gives_up: Time(1) };
+        node.forwards.extend([(1, forward), (2, forward)]);
+        node.check();
+    }
+}

@@ -308,3 +308,44 @@ pub struct MemberView {
     /// VMs assigned to it.
     pub vms: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{FailoverPolicy, RestartPolicy};
+
+    fn spec(vcpus: u32) -> Arc<VmSpec> {
+        Arc::new(VmSpec {
+            resources: Resources { vcpus, memory_mib: 1 },
+            requires: Labels::new(),
+            restart: RestartPolicy::Always,
+            failover: FailoverPolicy::Move,
+            local_volume: false,
+            hypervisor: "process".into(),
+            payload: String::new(),
+            ports: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_write_is_as_sound_as_its_spec() {
+        let name = VmName::new("web").expect("a name");
+        let create = |vcpus| Write::CreateVm { name: name.clone(), spec: spec(vcpus) };
+        let update = |vcpus| Write::UpdateVm { name: name.clone(), generation: None, spec: spec(vcpus) };
+        assert_eq!((create(1).validate(), update(1).validate()), (Ok(()), Ok(())));
+        for bad in [create(0), update(0)] {
+            assert_eq!(bad.validate(), Err("vcpus is 0: a VM needs at least 1".into()));
+        }
+        assert_eq!(Write::RemoveHost { node: NodeId(1) }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_reason_has_at_most_256_bytes() {
+        let cordon = |len| Write::CordonHost { node: NodeId(1), cordoned: true, reason: "x".repeat(len) };
+        assert_eq!([0, 1, 255, 256].map(|len| cordon(len).validate()), [Ok(()), Ok(()), Ok(()), Ok(())]);
+        for len in [257, 300] {
+            let refused = Err(format!("the reason has {len} bytes: at most 256 are kept"));
+            assert_eq!(cordon(len).validate(), refused);
+        }
+    }
+}

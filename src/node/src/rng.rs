@@ -66,3 +66,70 @@ impl Rng {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a seed stands for in a regression, or in somebody's report, it stands for in every version.
+    #[test]
+    fn a_seed_keeps_its_meaning() {
+        let mut rng = Rng::new(7, 3);
+        assert_eq!([rng.u64(), rng.u64()], [3_348_856_302_973_006_449, 1_713_045_363_199_913_294]);
+        assert_eq!([6, 6, 6, 1_000].map(|bound| rng.below(bound)), [5, 2, 2, 384]);
+        // Every fourth draw has to be drawn again, so that none is likelier than another.
+        assert_eq!([3 << 62; 8].map(|bound| rng.below(bound) >> 56), [63, 180, 71, 168, 22, 7, 123, 130]);
+        assert_eq!([(10, 15), (10, 15), (10, 10)].map(|(low, high)| rng.between(low, high)), [14, 15, 10]);
+        assert_eq!([1; 6].map(|numerator| rng.ratio(numerator, 2)), [true, true, true, false, false, false]);
+        let mut items = [1, 2, 3, 4, 5, 6];
+        rng.shuffle(&mut items);
+        assert_eq!((items, rng.pick(&items)), ([6, 1, 4, 2, 5, 3], Some(&2)));
+    }
+
+    #[test]
+    fn streams_and_seeds_are_independent() {
+        let first = |seed, stream| Rng::new(seed, stream).u64();
+        assert_eq!(first(7, 3), first(7, 3));
+        assert!(first(7, 3) != first(7, 4) && first(7, 3) != first(8, 3));
+    }
+
+    /// How often each of the outcomes below `count` comes in a thousand draws for each.
+    fn counts(count: usize, mut draw: impl FnMut(&mut Rng) -> u64) -> Vec<u32> {
+        let (mut rng, mut counts) = (Rng::new(1, 1), vec![0; count]);
+        for _ in 0..1_000 * count {
+            counts[draw(&mut rng) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn every_outcome_is_as_likely_as_another() {
+        let even = |counts: Vec<u32>| counts.iter().all(|count| (880..1_120).contains(count));
+        assert!(even(counts(5, |rng| rng.below(5))));
+        assert!(even(counts(5, |rng| rng.between(10, 14) - 10)));
+        assert!(even(counts(5, |rng| rng.pick(&[0, 1, 2, 3, 4]).copied().unwrap_or(9))));
+        assert!(even(counts(4, |rng| u64::from(rng.ratio(3, 4)) * (1 + rng.below(3)))));
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let order = |rng: &mut Rng| {
+            let mut items = [0, 1, 2];
+            rng.shuffle(&mut items);
+            orders.iter().position(|order| *order == items).unwrap_or(9) as u64
+        };
+        assert!(even(counts(6, order)));
+    }
+
+    #[test]
+    fn a_draw_keeps_to_its_bounds() {
+        let mut rng = Rng::new(1, 1);
+        for _ in 0..100 {
+            assert_eq!((rng.below(1), rng.between(9, 9)), (0, 9));
+            assert!(!rng.ratio(0, 3) && rng.ratio(3, 3));
+            assert_eq!(rng.pick::<u8>(&[]), None);
+        }
+        assert_ne!(rng.between(0, u64::MAX), rng.between(0, u64::MAX));
+        let mut other = rng.clone();
+        assert!(!rng.ratio(0, 3));
+        assert_eq!(rng.u64(), other.u64(), "what cannot be is not drawn");
+        rng.shuffle::<u8>(&mut []);
+    }
+}

@@ -303,4 +303,101 @@ mod tests {
         assert!(!host.holds(Resources { vcpus: 5, memory_mib: 1 }));
         assert!(!host.holds(Resources { vcpus: 1, memory_mib: 1_001 }));
     }
+
+    #[test]
+    fn amounts_neither_overflow_nor_fall_below_nothing() {
+        let (some, most) =
+            (Resources { vcpus: 4, memory_mib: 1_000 }, Resources { vcpus: u32::MAX, memory_mib: u64::MAX });
+        let more = Resources { vcpus: 1, memory_mib: 24 };
+        assert_eq!(some.plus(more), Resources { vcpus: 5, memory_mib: 1_024 });
+        assert_eq!(some.minus(more), Resources { vcpus: 3, memory_mib: 976 });
+        assert_eq!((some.plus(most), some.minus(most)), (most, Resources::default()));
+    }
+
+    #[test]
+    fn a_name_is_a_label_of_1_to_63_bytes() {
+        let longest = "x".repeat(VmName::LEN_MAX);
+        for good in ["a", "7", "web-1", "0--a", &longest] {
+            assert_eq!(VmName::new(good).map(|name| name.as_str().to_owned()), Ok(good.to_owned()));
+        }
+        for bad in ["", "-web", "web-", "Web", "we b", "w.b", "wéb", &(longest + "x")] {
+            assert_eq!(VmName::new(bad), Err(BadName { name: bad.to_owned() }));
+        }
+    }
+
+    fn sound() -> VmSpec {
+        VmSpec {
+            resources: Resources { vcpus: 1, memory_mib: 1 },
+            requires: Labels::new(),
+            restart: RestartPolicy::Always,
+            failover: FailoverPolicy::Move,
+            local_volume: false,
+            hypervisor: "process".into(),
+            payload: String::new(),
+            ports: Vec::new(),
+        }
+    }
+
+    /// A refusal begins with `why`; none for "".
+    fn check(why: &str, change: impl Fn(&mut VmSpec)) {
+        let mut spec = sound();
+        change(&mut spec);
+        match spec.validate() {
+            Ok(()) => assert!(why.is_empty(), "{spec:?} is taken"),
+            Err(reason) => assert!(!why.is_empty() && reason.starts_with(why), "{reason}"),
+        }
+    }
+
+    fn port(host: u16, guest: u16, protocol: Protocol) -> Port {
+        Port { host, guest, protocol }
+    }
+
+    #[test]
+    fn a_spec_is_refused_by_the_bound_that_it_breaks() {
+        check("", |_| {});
+        check("vcpus is 0", |spec| spec.resources.vcpus = 0);
+        check("memory is 0 MiB", |spec| spec.resources.memory_mib = 0);
+        for (len, why) in
+            [(1, ""), (262_144, ""), (262_145, "the configuration has 262145 bytes"), (300_000, "the conf")]
+        {
+            check(why, |spec| spec.payload = "x".repeat(len));
+        }
+        for (len, why) in
+            [(0, "hypervisor \"\""), (253, ""), (254, "hypervisor \"x"), (300, "hypervisor \"x")]
+        {
+            check(why, |spec| spec.hypervisor = "x".repeat(len));
+        }
+        check("65 labels", |spec| spec.requires = many_labels(65));
+    }
+
+    #[test]
+    fn a_ports_number_is_from_1_and_taken_once() {
+        use Protocol::{Tcp, Udp};
+        check("port 0:80", |spec| spec.ports = vec![port(0, 80, Tcp)]);
+        check("port 80:0", |spec| spec.ports = vec![port(80, 0, Tcp)]);
+        check("", |spec| spec.ports = vec![port(80, 80, Tcp), port(80, 80, Udp), port(81, 80, Tcp)]);
+        check("the host's port 80/udp is named twice", |spec| {
+            spec.ports = vec![port(80, 1, Udp), port(80, 2, Udp)];
+        });
+        for (count, why) in [(64, ""), (65, "65 ports: at most 64"), (70, "70 ports")] {
+            check(why, |spec| spec.ports = (1..=count).map(|number| port(number, 1, Tcp)).collect());
+        }
+    }
+
+    fn many_labels(count: u32) -> Labels {
+        (0..count).map(|number| (number.to_string(), String::new())).collect()
+    }
+
+    #[test]
+    fn labels_are_few_and_short() {
+        let one = |key: usize, value: usize| {
+            validate_labels(&[("k".repeat(key), "v".repeat(value))].into()).is_ok()
+        };
+        assert!(one(1, 0) && one(1, 253) && one(253, 1) && one(253, 253));
+        assert!(!one(0, 1) && !one(254, 1) && !one(300, 1) && !one(1, 254) && !one(1, 300));
+        assert_eq!(
+            [63, 64, 65, 70].map(|count| validate_labels(&many_labels(count)).is_ok()),
+            [true, true, false, false]
+        );
+    }
 }

@@ -163,3 +163,67 @@ impl Stored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        LogEntry { index, term, kind: EntryKind::Command, data: Bytes::new() }
+    }
+
+    fn snapshot(index: u64) -> Snapshot {
+        Snapshot { index, term: 1, membership: Membership::default(), data: Bytes::new() }
+    }
+
+    fn indices(entries: &[LogEntry]) -> Vec<(u64, u64)> {
+        entries.iter().map(|entry| (entry.index, entry.term)).collect()
+    }
+
+    #[test]
+    fn a_batch_with_any_one_part_is_not_empty() {
+        let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(1) };
+        let parts = [
+            WriteBatch { identity: Some(identity), ..WriteBatch::default() },
+            WriteBatch { snapshot: Some(snapshot(1)), ..WriteBatch::default() },
+            WriteBatch { append: vec![entry(1, 1)], ..WriteBatch::default() },
+            WriteBatch { hard_state: Some(HardState::default()), ..WriteBatch::default() },
+            WriteBatch { agent: Some(AgentRecord::default()), ..WriteBatch::default() },
+        ];
+        assert!(WriteBatch::default().is_empty());
+        for part in parts {
+            assert!(!part.is_empty(), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_step_replaces_what_an_earlier_one_of_the_turn_appended() {
+        let mut batch = WriteBatch::default();
+        batch.append_entries([entry(5, 1), entry(6, 1), entry(7, 1)]);
+        assert_eq!(indices(&batch.append), [(5, 1), (6, 1), (7, 1)]);
+        batch.append_entries([entry(6, 2)]);
+        assert_eq!(indices(&batch.append), [(5, 1), (6, 2)]);
+        batch.append_entries([entry(3, 3), entry(4, 3)]);
+        assert_eq!(indices(&batch.append), [(3, 3), (4, 3)]);
+    }
+
+    #[test]
+    fn what_is_appended_replaces_all_from_its_first_index_on() {
+        let mut disk =
+            Stored { entries: (1..=5).map(|index| entry(index, 1)).collect(), ..Stored::default() };
+        disk.apply(&WriteBatch { append: vec![entry(4, 2)], ..WriteBatch::default() });
+        assert_eq!(indices(&disk.entries), [(1, 1), (2, 1), (3, 1), (4, 2)]);
+    }
+
+    #[test]
+    fn a_snapshot_drops_what_it_covers_or_the_whole_log() {
+        for (snapshot_resets_log, left) in [(false, vec![(4, 1), (5, 1)]), (true, vec![])] {
+            let mut disk =
+                Stored { entries: (1..=5).map(|index| entry(index, 1)).collect(), ..Stored::default() };
+            let snapshot = Some(snapshot(3));
+            let batch = WriteBatch { snapshot, snapshot_resets_log, ..WriteBatch::default() };
+            disk.apply(&batch);
+            assert_eq!((indices(&disk.entries), &disk.snapshot), (left, &batch.snapshot));
+        }
+    }
+}

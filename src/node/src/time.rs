@@ -143,3 +143,47 @@ impl fmt::Debug for Time {
         write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_what_their_names_say() {
+        assert_eq!(Duration::from_nanos(7), Duration(7));
+        assert_eq!(Duration::from_micros(7), Duration(7_000));
+        assert_eq!(Duration::from_millis(7), Duration(7_000_000));
+        assert_eq!(Duration::from_secs(7), Duration(7_000_000_000));
+        assert_eq!(Duration(7_999_999).as_nanos(), 7_999_999);
+        assert_eq!(Duration(7_999_999).as_millis(), 7);
+    }
+
+    #[test]
+    fn sums_end_at_the_ends_of_time() {
+        let span = Duration(3);
+        assert_eq!((Time(4) + span, Time(u64::MAX) + span), (Time(7), Time(u64::MAX)));
+        let mut at = Time(4);
+        at += span;
+        assert_eq!(at, Time(7));
+        assert_eq!((span + Duration(4), span + Duration(u64::MAX)), (Duration(7), Duration(u64::MAX)));
+        assert_eq!((Duration(7) - span, span - Duration(7)), (Duration(4), Duration::ZERO));
+        assert_eq!((span * 4, span * u64::MAX), (Duration(12), Duration(u64::MAX)));
+        assert_eq!((Time(7).since(Time(4)), Time(4).since(Time(7))), (span, Duration::ZERO));
+        assert_eq!((Time(4).max(Time(7)), Time(7).max(Time(4))), (Time(7), Time(7)));
+    }
+
+    #[test]
+    fn another_clock_may_measure_the_parts_per_million_more_rounded_up() {
+        assert_eq!(Duration::from_secs(8).stretched(1_000).0, 8_008_001_000);
+        assert_eq!(Duration::from_secs(8).stretched(0), Duration::from_secs(8));
+        assert_eq!(Duration(1).stretched(1_000), Duration(1_001), "never less than the truth");
+        assert_eq!(Duration(2_500_000).stretched(10).0, 2_500_030);
+    }
+
+    #[test]
+    fn spans_and_times_are_told_in_round_units() {
+        let told = [8_000_000_000, 1_500_000_000, 2_500_000, 0].map(|span| Duration(span).to_string());
+        assert_eq!(told, ["8s", "1500ms", "2500us", "0s"]);
+        assert_eq!(format!("{:?} {:?}", Time(1_000_005_999), Duration(1_000)), "1.000005s 1us");
+    }
+}

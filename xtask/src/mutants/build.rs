@@ -236,5 +236,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    fs::write(path, text).map_err(|why| format!("{}: {why}", path.display()))
+    let failed = |why: std::io::Error| format!("{}: {why}", path.display());
+    // A folder all whose files hold mutants is copied by nothing else.
+    fs::create_dir_all(path.parent().ok_or("a file without a folder")?).map_err(failed)?;
+    fs::write(path, text).map_err(failed)
 }

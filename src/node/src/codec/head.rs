@@ -110,4 +110,12 @@ mod tests {
         let refused = decode_head(record).unwrap_err();
         assert_eq!(refused.to_string(), "store head: its log runs from Some(4) to None");
     }
+
+    #[test]
+    fn a_log_runs_forward() {
+        let one = StoreHead { log: Some((4, 4)), ..StoreHead::default() };
+        assert_eq!(decode_head(encode_head(&one)), Ok(one));
+        let refused = decode_head(encode_head(&StoreHead { log: Some((5, 4)), ..one })).unwrap_err();
+        assert_eq!(refused.to_string(), "store head: its log runs from Some(5) to Some(4)");
+    }
 }

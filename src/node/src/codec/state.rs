@@ -341,3 +341,37 @@ impl Wire for State {
         Ok(Self::restore(head, hosts?, form.removed.into_iter().map(NodeId), vms?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::RequestError;
+
+    /// A session whose answers have these numbers.
+    fn session(sequences: &[u64]) -> Session {
+        let answer = Err(RequestError::NoLeader);
+        let remember =
+            |sequence: &u64| Remembered { sequence: *sequence, fingerprint: 9, answer: answer.clone() };
+        let answers = sequences.iter().map(remember).collect();
+        Session { last_used: Revision(5), forgotten_below: 2, answers }
+    }
+
+    /// They are looked up by halving.
+    #[test]
+    fn a_sessions_answers_are_in_order_and_each_is_one() {
+        let back = |sequences: &[u64]| read_session(session_form(ClientId(3), &session(sequences)));
+        for good in [&[][..], &[7], &[7, 8, 20]] {
+            assert_eq!(back(good), Ok((ClientId(3), session(good))));
+        }
+        for bad in [&[8, 7][..], &[7, 7], &[7, 9, 8]] {
+            let refused = back(bad).map_err(|error| error.to_string());
+            assert_eq!(refused, Err("a session: its answers are out of order".into()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_is_of_the_first_level() {
+        assert_eq!(level_of(&[0xff]), Level::FIRST);
+        assert_eq!(level_of(&LevelForm { level: 2 }.encode_to_vec()), Level(2));
+    }
+}

@@ -87,4 +87,19 @@ mod tests {
         assert_ne!(hash_of("ab\0"), hash_of("ab"));
         assert_ne!(hash_of(&(1u64, 2u64)), hash_of(&(2u64, 1u64)));
     }
+
+    /// Replicas of all versions and machines compare these.
+    #[test]
+    fn every_kind_of_part_counts() {
+        assert_eq!(hash_of(&(1u8, 2u16, 3usize, -4isize)), 9_440_530_191_515_234_254);
+        assert_eq!(hash_of("more than eight bytes, and a rest"), 13_560_221_547_643_052_144);
+        assert_eq!(hash_of(&(7u64, u64::MAX, 1u64 << 63)), 14_017_877_112_678_672_103);
+        for (one, other) in [(hash_of(&1u8), hash_of(&2u8)), (hash_of(&1u16), hash_of(&2u16))] {
+            assert_ne!(one, other);
+        }
+        for len in 0..24 {
+            let zeros = |len: usize| hash_of(&"\0".repeat(len));
+            assert_ne!(zeros(len), zeros(len + 1));
+        }
+    }
 }

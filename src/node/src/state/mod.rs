@@ -289,21 +289,17 @@ impl State {
         }
         assert!(used.is_empty(), "invariant: VMs are assigned to members only, not to {used:?}");
         self.sessions.check();
-        let hosts = self.hosts.iter().map(|(node, host)| {
-            (
-                *node,
-                Host {
-                    used: Resources::default(),
-                    vms: BTreeMap::new(),
-                    purging: BTreeMap::new(),
-                    ports: BTreeMap::new(),
-                    ..host.clone()
-                },
-            )
-        });
-        let head =
-            Self { level: self.level, ..Self::new(self.cluster, self.settings.clone(), self.revision) };
+        let bare = |host: &Host| Host {
+            used: Resources::default(),
+            vms: BTreeMap::new(),
+            purging: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            ..host.clone()
+        };
+        let hosts = self.hosts.iter().map(|(node, host)| (*node, bare(host)));
+        let head = Self::new(self.cluster, self.settings.clone(), self.revision);
         let again = Self::restore(head, hosts, self.removed.iter().copied(), self.vms.values().cloned());
         assert_eq!(again.objects_hash, self.objects_hash, "invariant: the state's hash is up to date");
+        assert_eq!(again.hosts, self.hosts, "invariant: what hosts have of their VMs is up to date");
     }
 }

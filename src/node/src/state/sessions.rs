@@ -230,4 +230,81 @@ mod tests {
         assert!(matches!(sessions.lookup(id(1, 2, 0), 7), Lookup::Answered(_)));
         sessions.check();
     }
+
+    #[test]
+    fn a_late_request_has_its_place_among_the_answers() {
+        let mut sessions = Sessions::default();
+        assert!(sessions.is_empty());
+        let answer = |sequence| Ok((Revision(sequence), Generation(sequence)));
+        for (revision, sequence) in [3, 1, 2].into_iter().enumerate() {
+            assert_eq!(sessions.lookup(id(1, sequence, 0), 7), Lookup::New);
+            sessions.record(id(1, sequence, 0), Revision(revision as u64 + 1), 7, answer(sequence), 2, 4);
+            sessions.check();
+        }
+        assert_eq!((sessions.len(), sessions.is_empty()), (1, false));
+        for sequence in 1..=3 {
+            assert_eq!(sessions.lookup(id(1, sequence, 0), 7), Lookup::Answered(answer(sequence)));
+        }
+        let (client, session) = sessions.iter().next().expect("a session");
+        let sequences: Vec<_> = session.answers.iter().map(|remembered| remembered.sequence).collect();
+        assert_eq!((*client, sequences), (ClientId(1), vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn as_many_are_kept_as_the_settings_allow_and_the_one_used_longest_ago_goes() {
+        let mut sessions = Sessions::default();
+        let mut use_it = |client, sequence, revision| {
+            let done = Ok((Revision(revision), Generation(1)));
+            sessions.record(id(client, sequence, 0), Revision(revision), 7, done, 2, 4);
+            sessions.check();
+            (sessions.len(), sessions.floor())
+        };
+        assert_eq!(use_it(1, 1, 1), (1, Revision(0)));
+        assert_eq!(use_it(2, 1, 2), (2, Revision(0)));
+        assert_eq!(use_it(1, 2, 3), (2, Revision(0)));
+        assert_eq!(use_it(3, 1, 4), (2, Revision(2)), "the second's");
+        assert!(matches!(sessions.lookup(id(1, 2, 0), 7), Lookup::Answered(_)));
+        assert!(matches!(sessions.lookup(id(2, 1, 1), 7), Lookup::Refused(_)));
+    }
+
+    #[test]
+    fn as_many_answers_are_kept_as_the_settings_allow() {
+        let mut sessions = Sessions::default();
+        for sequence in 11..=13 {
+            let done = Ok((Revision(sequence), Generation(1)));
+            sessions.record(id(1, sequence, 0), Revision(sequence), 7, done, 2, 2);
+            sessions.check();
+        }
+        assert!(matches!(sessions.lookup(id(1, 11, 0), 7), Lookup::Refused(_)));
+        assert!(matches!(sessions.lookup(id(1, 12, 0), 7), Lookup::Answered(_)));
+        assert_eq!(sessions.lookup(id(1, 14, 0), 7), Lookup::New);
+    }
+
+    #[test]
+    fn replicas_that_differ_in_their_sessions_are_told_apart() {
+        let with = |client, sequence, revision, answer: Answer| {
+            let mut sessions = Sessions::default();
+            sessions.record(id(client, sequence, 0), Revision(revision), 7, answer, 2, 4);
+            sessions.hash()
+        };
+        let done = |generation| Ok((Revision(5), Generation(generation)));
+        let first = with(1, 1, 5, done(1));
+        assert_eq!(first, with(1, 1, 5, done(1)));
+        for other in
+            [with(2, 1, 5, done(1)), with(1, 2, 5, done(1)), with(1, 1, 6, done(1)), with(1, 1, 5, done(2))]
+        {
+            assert_ne!(first, other);
+        }
+        let floor = |floor| Sessions::restore(Revision(floor), []).hash();
+        assert_ne!(floor(1), floor(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "the sessions' hash is up to date")]
+    fn sessions_that_contradict_their_hash_are_noticed() {
+        let mut sessions = Sessions::default();
+        sessions.record(id(1, 1, 0), Revision(5), 7, Err(RequestError::NoLeader), 2, 4);
+        sessions.hash ^= 1;
+        sessions.check();
+    }
 }

@@ -353,7 +353,7 @@ fn nonce() -> impl Strategy<Value = Nonce> {
     any::<(u64, u64)>().prop_map(|(process, sequence)| Nonce { process, sequence })
 }
 
-fn assignment() -> impl Strategy<Value = Assignment> {
+pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
     (run(), name(), generation(), wanted(), spec(), prop::option::of(text()), any::<bool>()).prop_map(
         |(run, name, generation, wanted, spec, artifact, purge)| Assignment {
             run,

@@ -7,8 +7,8 @@ mod raft_types;
 use std::collections::BTreeSet;
 
 use blixard_node::codec::{
-    CodecError, MESSAGE_LEN_MAX, decode_command, decode_conf_change, decode_message, encode_command,
-    encode_conf_change, encode_message,
+    CONF_CHANGE_LEN_MAX, CodecError, MESSAGE_LEN_MAX, decode_command, decode_conf_change, decode_message,
+    encode_command, encode_conf_change, encode_message,
 };
 use blixard_node::command::{Action, Command};
 use blixard_node::error::RequestError;
@@ -236,4 +236,54 @@ fn an_empty_assignment_set_is_not_an_absent_one() {
         };
         assert_eq!(decode_message(&encode_message(&message)), Ok(message));
     }
+}
+
+#[test]
+fn as_many_bytes_are_read_as_are_allowed() {
+    let encoded = |len: usize| {
+        let context = vec![7; len].into();
+        let change = eraftpb::ConfChangeV2 { context, ..eraftpb::ConfChangeV2::default() };
+        (encode_conf_change(&change), change)
+    };
+    let around = encoded(CONF_CHANGE_LEN_MAX).0.len() - CONF_CHANGE_LEN_MAX;
+    let (bytes, change) = encoded(CONF_CHANGE_LEN_MAX - around);
+    assert_eq!((bytes.len(), decode_conf_change(&bytes)), (65_536, Ok(change)));
+    for more in [1, 100] {
+        let (bytes, _) = encoded(CONF_CHANGE_LEN_MAX - around + more);
+        let (what, len, max) = ("a membership change", 65_536 + more, 65_536);
+        assert_eq!(decode_conf_change(&bytes), Err(CodecError::TooLong { what, len, max }));
+    }
+}
+
+/// No agent would know what to do with it.
+#[test]
+fn an_assignment_that_is_to_run_and_to_be_removed_is_refused() {
+    use blixard_node::spec::Wanted;
+    let told = |wanted, purge| {
+        let mut runner = TestRunner::deterministic();
+        let mut assignment = drawn::assignment().new_tree(&mut runner).expect("a draw").current();
+        (assignment.wanted, assignment.purge) = (wanted, purge);
+        let ack = blixard_node::message::HeartbeatAck {
+            nonce: blixard_node::message::Nonce { process: 1, sequence: 2 },
+            sent: blixard_node::time::Time(3),
+            ttl: blixard_node::time::Duration::from_secs(8),
+            revision: blixard_node::ids::Revision(9),
+            set: Some(vec![assignment]),
+            members: Vec::new(),
+            level: None,
+        };
+        let message = Message {
+            cluster: blixard_node::ids::ClusterId(1),
+            from: blixard_node::ids::NodeId(2),
+            incarnation: blixard_node::ids::Incarnation(3),
+            body: Body::HeartbeatAck(Box::new(ack)),
+        };
+        let back = decode_message(&encode_message(&message));
+        back.map(|back| assert_eq!(back, message)).map_err(|error| error.to_string())
+    };
+    for good in [(Wanted::Running, false), (Wanted::Stopped, false), (Wanted::Stopped, true)] {
+        assert_eq!(told(good.0, good.1), Ok(()));
+    }
+    let refused = "an assignment: it is to run and to be removed";
+    assert_eq!(told(Wanted::Running, true), Err(refused.into()));
 }

@@ -103,6 +103,20 @@ fn what_needs_a_level_is_refused_below_it_with_the_hosts_that_hold_it_back() {
     assert!(!member.labels.contains_key(Level::LABEL), "it is shown as a level, not as a label");
 }
 
+/// A leader of the first level would not read the request, and so never answer.
+#[test]
+fn who_knows_that_the_leader_could_not_read_a_request_answers_for_it() {
+    let mut cluster = speaking([OLD, NEW, NEW]);
+    assert_eq!(cluster.leader(), Some(1));
+    let ticket = cluster.write(2, cordon("new disks"));
+    let what = "a reason for a cordon".into();
+    let refused = RequestError::BelowLevel { what, needs: NEW, level: OLD, held_back_by: vec![NodeId(1)] };
+    assert_eq!(cluster.replies.get(&ticket), Some(&Err(refused)), "at once");
+    let ticket = cluster.write(2, cordon(""));
+    cluster.run(Duration::from_secs(1));
+    assert!(matches!(cluster.replies.get(&ticket), Some(Ok(_))), "what it can read is passed on");
+}
+
 #[test]
 fn a_process_below_the_level_on_its_disk_does_not_open() {
     let mut cluster = speaking([NEW; 3]);

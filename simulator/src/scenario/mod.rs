@@ -15,6 +15,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use blixard_node::config::RaftConfig;
 use blixard_node::time::Duration;
 use toml::de::{DeTable, DeValue};
 
@@ -335,6 +336,14 @@ fn check_cluster(cluster: &Cluster, table: &Table<'_, '_>) -> Result<(), Complai
         let (uncommitted, append) = (cluster.uncommitted_bytes_max, cluster.append_bytes_max);
         let why = format!("{uncommitted} must be above append_bytes_max ({append})");
         return Err(table.complain("uncommitted_bytes_max", why));
+    }
+    let (inflight, appends) = (cluster.inflight_max, cluster.append_bytes_max);
+    if inflight.saturating_mul(appends) > RaftConfig::APPENDS_LEN_MAX {
+        let most = RaftConfig::APPENDS_LEN_MAX;
+        let why = format!(
+            "{inflight} times append_bytes_max ({appends}) must be at most {most}: it may become one message"
+        );
+        return Err(table.complain("inflight_max", why));
     }
     bounds(table, "requests_max", cluster.requests_max, 1, 1 << 20)?;
     bounds(table, "forwards_max", cluster.forwards_max, 1, 1 << 20)?;

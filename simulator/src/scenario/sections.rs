@@ -64,9 +64,9 @@ section! {
         keep_entries: u64 = 50,
         /// The size of a snapshot's pieces, in bytes.
         chunk_bytes: u64 = 4_096,
-        /// The largest append message, in bytes; at least one entry goes into each.
+        /// The most bytes read for an append at once; at least one entry goes into each, and those that wait for a follower become one message.
         append_bytes_max: u64 = RaftConfig::default().append_bytes_max,
-        /// The most append messages under way to one follower.
+        /// The most appends under way to one follower.
         inflight_max: u64 = RaftConfig::default().inflight_max as u64,
         /// The most bytes of proposals that are not committed yet; what comes on top is refused for now.
         uncommitted_bytes_max: u64 = RaftConfig::default().uncommitted_bytes_max,

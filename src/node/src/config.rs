@@ -1,5 +1,6 @@
 //! What a node is told when it opens, and the settings that the whole cluster shares.
 
+use crate::codec::MESSAGE_LEN_MAX;
 use crate::command::HostSpec;
 use crate::ids::NodeId;
 use crate::level::Level;
@@ -40,9 +41,11 @@ pub struct RaftConfig {
     pub election_ticks: u64,
     /// A leader is heard at least this often.
     pub heartbeat_ticks: u64,
-    /// The largest append message, in bytes.
+    /// The most bytes of entries that are read for an append at once; one entry may be larger. Appends that wait for the same follower go as
+    /// one message, so that the largest has `inflight_max` times as much: what takes part in consensus refuses a product that no
+    /// message holds.
     pub append_bytes_max: u64,
-    /// The most append messages under way to one follower.
+    /// The most appends under way to one follower.
     pub inflight_max: usize,
     /// The most bytes of proposals not yet committed.
     pub uncommitted_bytes_max: u64,
@@ -54,13 +57,24 @@ pub struct RaftConfig {
     pub chunk_bytes: usize,
 }
 
+impl RaftConfig {
+    /// The most bytes of entries that a message to a follower may hold: half of what a peer takes, for what goes with them.
+    pub const APPENDS_LEN_MAX: u64 = (MESSAGE_LEN_MAX / 2) as u64;
+
+    /// The most bytes of entries in one message, but for entries above [`RaftConfig::append_bytes_max`].
+    #[must_use]
+    pub fn appends_bytes_max(&self) -> u64 {
+        self.append_bytes_max.saturating_mul(self.inflight_max as u64)
+    }
+}
+
 impl Default for RaftConfig {
     fn default() -> Self {
         Self {
             tick: Duration::from_millis(50),
             election_ticks: 20,
             heartbeat_ticks: 6,
-            append_bytes_max: 1 << 20,
+            append_bytes_max: 256 << 10,
             inflight_max: 64,
             uncommitted_bytes_max: 16 << 20,
             snapshot_every: 10_000,

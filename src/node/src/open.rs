@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec;
-use crate::config::{NodeConfig, Settings};
+use crate::config::{NodeConfig, RaftConfig, Settings};
 use crate::ids::{ClusterId, Incarnation, NodeId, Revision};
 use crate::level::Level;
 use crate::rng::Rng;
@@ -126,6 +126,13 @@ impl NodeConfig {
         }
         if raft.uncommitted_bytes_max <= raft.append_bytes_max {
             return bad("uncommitted_bytes_max must be above append_bytes_max");
+        }
+        if raft.appends_bytes_max() > RaftConfig::APPENDS_LEN_MAX {
+            let (appends, inflight) = (raft.append_bytes_max, raft.inflight_max);
+            let max = RaftConfig::APPENDS_LEN_MAX;
+            return bad(format!(
+                "append_bytes_max {appends} times inflight_max {inflight} must be at most {max}"
+            ));
         }
         if !(Level::FIRST..=Level::NEWEST).contains(&self.feature_level) {
             let (level, first, newest) = (self.feature_level, Level::FIRST, Level::NEWEST);

@@ -1,5 +1,6 @@
 //! With what a node opens, and with what not: its configuration, the cluster's settings, a first disk.
 
+use blixard_node::codec::MESSAGE_LEN_MAX;
 use blixard_node::config::{NodeConfig, RaftConfig, Settings};
 use blixard_node::ids::{ClusterId, Incarnation, NodeId};
 use blixard_node::probes::Probe;
@@ -49,6 +50,26 @@ fn a_configuration_that_cannot_work_is_refused() {
     configured(bytes, |config| config.raft.uncommitted_bytes_max = config.raft.append_bytes_max);
     configured(bytes, |config| config.raft.uncommitted_bytes_max = config.raft.append_bytes_max - 1);
     configured("", |config| config.raft.uncommitted_bytes_max = config.raft.append_bytes_max + 1);
+}
+
+/// Appends that wait for the same follower go as one message, and a message above its bound is never taken.
+#[test]
+fn what_waits_for_a_follower_fits_into_a_message() {
+    let usual = RaftConfig::default();
+    assert!(2 * usual.appends_bytes_max() <= MESSAGE_LEN_MAX as u64);
+    let times = |appends: u64, inflight: usize| {
+        move |config: &mut NodeConfig| {
+            (config.raft.append_bytes_max, config.raft.inflight_max) = (appends, inflight);
+        }
+    };
+    configured("", times(1 << 20, 32));
+    configured("append_bytes_max 1048576 times inflight_max 33 must be at most 33554432", times(1 << 20, 33));
+    configured(
+        "append_bytes_max 1048577 times inflight_max 32 must be at most 33554432",
+        times((1 << 20) + 1, 32),
+    );
+    let endless = "append_bytes_max 8 times inflight_max 18446744073709551615 must be at most 33554432";
+    configured(endless, times(8, usize::MAX));
 }
 
 /// The label that announces the level counts: a host that could not announce the next one could not be upgraded.

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Only mutants whose name holds this text: a file, a function, or both; may be given more than once.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Only those that nothing caught when they were tried last.
+    /// Only those that nothing caught when they were tried last; with --resume, those that have not been tried, too.
     #[arg(long)]
     missed: bool,
     /// Only this share of them, such as 3/16: the third of each sixteen.
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let untried = |mutant: &Mutant| match results.get(&mutant.name()) {
         Some(outcome) if args.missed => outcome.is_missed(),
         Some(_) => !args.resume,
-        None => !args.missed,
+        None => !args.missed || args.resume,
     };
     let chosen: Vec<Mutant> =
         mutants.iter().filter(|mutant| named(mutant) && untried(mutant)).cloned().collect();

@@ -532,14 +532,18 @@ impl Controller {
         }
     }
 
-    /// Begins to hand leadership to `to`, or to the voter whose log is longest.
+    /// Begins to hand leadership to `to`, or to the voter that is fit best: one that was heard since the last check of the quorum, before
+    /// one that was not (just after a check that is nobody) and one that is not given up; and of equals, the one whose log is longest.
     pub(crate) fn hand_over(&mut self, to: Option<NodeId>, ctx: &mut Context<'_>) -> Reply {
         let me = ctx.id();
         let others = self.consensus.log().membership().voters.iter().filter(|node| **node != me);
-        let able = |node: &&NodeId| self.consensus.progress(**node).is_some_and(|p| p.recent_active);
-        let best = others.filter(able).max_by_key(|node| {
-            let matched = self.consensus.progress(**node).map_or(0, |p| p.matched);
-            (matched, std::cmp::Reverse(**node))
+        let is_kept = |node: &NodeId| {
+            self.state.as_ref().and_then(|state| state.hosts.get(node)).is_some_and(|host| !host.lost)
+        };
+        let best = others.max_by_key(|node| {
+            let (heard, matched) =
+                self.consensus.progress(**node).map_or((false, 0), |p| (p.recent_active, p.matched));
+            (heard, is_kept(node), matched, std::cmp::Reverse(**node))
         });
         let voters = &self.consensus.log().membership().voters;
         let to = match to {

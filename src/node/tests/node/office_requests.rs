@@ -212,6 +212,21 @@ fn leadership_is_handed_to_the_voter_with_the_longest_log() {
     assert_eq!(anyone(&mut leader), Err(RequestError::LastVoter { node: ME }));
 }
 
+/// Just after a check of the quorum nobody has been heard since, which makes nobody unfit.
+#[test]
+fn leadership_can_be_handed_over_right_after_a_quorum_check() {
+    // The check was in this moment.
+    let mut leader = Disk::of(&[1, 2, 3], 3).lead();
+    let request = leader.request(Request::TransferLeader { to: None });
+    assert_eq!(leader.ask(request), Some(Ok(Response::Transferring { to: NodeId(2) })));
+    // A voter that was given up is the last to be asked.
+    let mut disk = Disk::of(&[1, 2, 3], 3);
+    disk.host(2).lost = true;
+    let mut leader = disk.lead();
+    let request = leader.request(Request::TransferLeader { to: None });
+    assert_eq!(leader.ask(request), Some(Ok(Response::Transferring { to: NodeId(3) })));
+}
+
 #[test]
 fn a_replica_tells_the_revision_of_its_state() {
     let mut leader = Disk::of(&[1], 1).lead();

@@ -57,6 +57,14 @@ pub(crate) struct Args {
     results: bool,
 }
 
+impl Args {
+    /// Whether it belongs to the share that is asked for.
+    fn has(&self, mutant: &Mutant) -> bool {
+        let (part, of) = self.shard;
+        mutant.number as usize % of == part - 1
+    }
+}
+
 /// Tries the mutants and tells what came of them; whether each was caught, or is told of in `docs/mutants.md`.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -78,8 +86,11 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
         Some(_) => !args.resume,
         None => !args.missed || args.resume,
     };
-    let chosen: Vec<Mutant> =
-        mutants.iter().filter(|mutant| named(mutant) && untried(mutant)).cloned().collect();
+    let chosen: Vec<Mutant> = mutants
+        .iter()
+        .filter(|mutant| args.has(mutant) && named(mutant) && untried(mutant))
+        .cloned()
+        .collect();
     if args.list {
         chosen.iter().for_each(|mutant| print(&format!("{}\n", mutant.name())));
         return Ok(true);
@@ -191,4 +202,18 @@ fn bar(len: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_one_of_so_many() {
+        assert_eq!(share("3/16"), Ok((3, 16)));
+        assert_eq!(share("16/16"), Ok((16, 16)));
+        for wrong in ["0/16", "17/16", "1/0", "3", "a/b", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
 }

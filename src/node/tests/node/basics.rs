@@ -9,12 +9,7 @@ use blixard_node::request::{Consistency, Read, Request, Response, Write};
 use blixard_node::time::Duration;
 
 fn three() -> Cluster {
-    let mut cluster = Cluster::new(1, RaftConfig::default());
-    cluster.tell = true;
-    cluster.add(2);
-    cluster.add(3);
-    cluster.run(Duration::from_secs(20));
-    cluster
+    Cluster::grown(3, RaftConfig::default())
 }
 
 fn create_and_start(cluster: &mut Cluster, text: &str) {

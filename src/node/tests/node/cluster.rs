@@ -101,6 +101,21 @@ pub(crate) fn spec() -> Arc<VmSpec> {
     })
 }
 
+/// One turn of a sound node.
+pub(crate) fn turn_of(node: &mut Node, now: Now, inputs: Vec<Input>) -> Effects {
+    let mut out = Effects::default();
+    for input in inputs {
+        node.step(now, input, &mut out);
+    }
+    node.settle(now, &mut out);
+    node.check();
+    out
+}
+
+pub(crate) fn clock(now: Time) -> Now {
+    Now { boot: now, wall: WallMs(now.0 / 1_000_000) }
+}
+
 impl Cluster {
     pub(crate) fn new(seed: u64, raft: RaftConfig) -> Self {
         Self::at_level(Level::NEWEST, seed, raft)
@@ -135,6 +150,15 @@ impl Cluster {
             .machines
             .insert(1, Machine { node: None, disk, runs: BTreeMap::new(), config: first, lives: 0 });
         cluster.open(1);
+        cluster
+    }
+
+    /// Members 1 to `count`, settled, that write down what happens.
+    pub(crate) fn grown(count: u64, raft: RaftConfig) -> Self {
+        let mut cluster = Self::new(1, raft);
+        cluster.tell = true;
+        (2..=count).for_each(|id| cluster.add(id));
+        cluster.run(Duration::from_secs(20));
         cluster
     }
 
@@ -176,7 +200,7 @@ impl Cluster {
     }
 
     fn clock(&self) -> Now {
-        Now { boot: self.now, wall: WallMs(self.now.0 / 1_000_000) }
+        clock(self.now)
     }
 
     pub(crate) fn node(&self, id: u64) -> &Node {
@@ -222,10 +246,7 @@ impl Cluster {
         let now = self.clock();
         let Some(machine) = self.machines.get_mut(&id) else { return };
         let Some(node) = &mut machine.node else { return };
-        let mut out = Effects::default();
-        node.step(now, input, &mut out);
-        node.settle(now, &mut out);
-        node.check();
+        let out = turn_of(node, now, vec![input]);
         self.votes_written += u64::from(out.writes.hard_state.is_some());
         machine.disk.apply(&out.writes);
         check_promises(machine, &out);

@@ -13,12 +13,7 @@ use blixard_node::time::{Duration, Now, Time, WallMs};
 use crate::cluster::{Cluster, name, spec};
 
 fn three() -> Cluster {
-    let mut cluster = Cluster::new(1, RaftConfig::default());
-    cluster.tell = true;
-    cluster.add(2);
-    cluster.add(3);
-    cluster.run(Duration::from_secs(20));
-    cluster
+    Cluster::grown(3, RaftConfig::default())
 }
 
 /// What one turn of node `id` asks for; nothing of it is carried out.

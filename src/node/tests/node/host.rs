@@ -16,9 +16,9 @@ use blixard_node::probes::Probe;
 use blixard_node::request::{Reply, Request};
 use blixard_node::spec::Wanted;
 use blixard_node::stored::{AgentRecord, Identity, Stored};
-use blixard_node::time::{Duration, Now, Time, WallMs};
+use blixard_node::time::{Duration, Time};
 
-use crate::cluster::{config, name, spec};
+use crate::cluster::{clock, config, name, spec, turn_of};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 /// The host.
@@ -163,12 +163,7 @@ impl Host {
     pub(crate) fn turn_of(&mut self, inputs: Vec<Input>) {
         let mut next = Some(inputs);
         while let Some(inputs) = next {
-            let mut out = Effects::default();
-            for input in inputs {
-                self.node.step(clock(self.now), input, &mut out);
-            }
-            self.node.settle(clock(self.now), &mut out);
-            self.node.check();
+            let out = turn_of(&mut self.node, clock(self.now), inputs);
             self.disk.apply(&out.writes);
             self.take(out);
             next = self.inputs.pop_front().map(|input| vec![input]);
@@ -325,10 +320,6 @@ impl Host {
 
 pub(crate) fn exited(run: Run, exit: Exit, reason: &str) -> Input {
     Input::HypervisorEvent { run, event: VmEvent::Exited { exit, reason: reason.into() } }
-}
-
-fn clock(now: Time) -> Now {
-    Now { boot: now, wall: WallMs(now.0 / 1_000_000) }
 }
 
 fn said_by(from: u64, body: Body) -> Input {

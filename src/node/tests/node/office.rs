@@ -18,11 +18,11 @@ use blixard_node::request::{Consistency, Read, Reply, Request, Write};
 use blixard_node::spec::{Phase, Resources, VmSpec, Wanted};
 use blixard_node::state::{Host, State, Vm};
 use blixard_node::stored::{EntryKind, HardState, Identity, LogEntry, Membership, Snapshot, Stored};
-use blixard_node::time::{Duration, Now, Time, WallMs};
+use blixard_node::time::{Duration, Time, WallMs};
 use blixard_node::{Node, codec};
 use raft::eraftpb::{self, MessageType};
 
-use crate::cluster::{config, name, spec};
+use crate::cluster::{clock, config, name, spec, turn_of};
 
 const CLUSTER: ClusterId = ClusterId(7);
 /// The leader.
@@ -191,10 +191,6 @@ pub(crate) fn one_vm() -> Resources {
     spec().resources
 }
 
-fn clock(now: Time) -> Now {
-    Now { boot: now, wall: WallMs(now.0 / 1_000_000) }
-}
-
 pub(crate) fn said_by(from: u64, body: Body) -> Input {
     said_by_disk(from, Incarnation(from), body)
 }
@@ -249,12 +245,7 @@ impl Leader {
     pub(crate) fn turn_of(&mut self, inputs: Vec<Input>) {
         let mut next = Some(inputs);
         while let Some(inputs) = next {
-            let mut out = Effects::default();
-            for input in inputs {
-                self.node.step(clock(self.now), input, &mut out);
-            }
-            self.node.settle(clock(self.now), &mut out);
-            self.node.check();
+            let out = turn_of(&mut self.node, clock(self.now), inputs);
             let appended = out.writes.append.iter().map(|entry| (entry.index, entry.clone()));
             self.appended.extend(appended);
             self.take(out);

@@ -18,11 +18,7 @@ use crate::cluster::{Cluster, name, spec};
 
 /// Three voters, the leader, and the others.
 pub(crate) fn three(raft: RaftConfig) -> (Cluster, u64, [u64; 2]) {
-    let mut cluster = Cluster::new(1, raft);
-    cluster.tell = true;
-    cluster.add(2);
-    cluster.add(3);
-    cluster.run(Duration::from_secs(20));
+    let cluster = Cluster::grown(3, raft);
     let leader = cluster.leader().unwrap();
     let others: Vec<_> = (1..=3).filter(|id| *id != leader).collect();
     (cluster, leader, others.try_into().unwrap())
@@ -88,10 +84,8 @@ fn what_a_new_leader_replaces_is_gone_from_log_and_disk() {
     assert!(others.contains(&new));
 }
 
-#[test]
-fn the_append_that_asks_a_follower_how_far_it_is_holds_what_fits_and_no_more() {
-    let bytes_max = 500;
-    let raft = RaftConfig { append_bytes_max: bytes_max, ..RaftConfig::default() };
+/// The follower misses 40 entries, and answers again; the bytes of entries in each append that it is sent, and how many entries they are.
+fn catches_up(raft: RaftConfig) -> Vec<(usize, u64)> {
     let (mut cluster, leader, [behind, _]) = three(raft);
     cluster.crash(behind);
     for count in 0..40 {
@@ -103,9 +97,25 @@ fn the_append_that_asks_a_follower_how_far_it_is_holds_what_fits_and_no_more() {
     cluster.run(Duration::from_secs(5));
     let states = [leader, behind].map(|id| cluster.node(id).state().unwrap().hash());
     assert_eq!(states[0], states[1]);
-    let first = appends(&cluster, leader, behind).into_iter().next().unwrap();
-    let size: usize = first.iter().map(|entry| entry.data.len()).sum();
-    assert!(first.len() > 1 && size as u64 <= bytes_max, "{} entries of {size} bytes", first.len());
+    let size =
+        |entries: &Vec<eraftpb::Entry>| entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+    appends(&cluster, leader, behind).iter().map(|entries| (entries.len(), size(entries))).collect()
+}
+
+#[test]
+fn the_append_that_asks_a_follower_how_far_it_is_holds_what_fits_and_no_more() {
+    let (entries, size) = catches_up(RaftConfig { append_bytes_max: 500, ..RaftConfig::default() })[0];
+    assert!(entries > 1 && size <= 500, "{entries} entries of {size} bytes");
+}
+
+/// Appends that wait for the same follower are joined, whatever their size.
+#[test]
+fn appends_that_are_joined_hold_no_more_than_all_that_may_be_under_way() {
+    let raft = RaftConfig { append_bytes_max: 500, inflight_max: 3, ..RaftConfig::default() };
+    let sizes: Vec<u64> = catches_up(raft.clone()).into_iter().map(|(_, size)| size).collect();
+    let largest = sizes.iter().max().copied().unwrap();
+    assert!(largest > raft.append_bytes_max, "they are joined: {sizes:?}");
+    assert!(largest <= raft.appends_bytes_max(), "{sizes:?}");
 }
 
 #[test]

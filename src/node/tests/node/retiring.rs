@@ -7,11 +7,7 @@ use blixard_node::time::Duration;
 use crate::cluster::Cluster;
 
 fn nodes(count: u64) -> Cluster {
-    let mut cluster = Cluster::new(1, RaftConfig::default());
-    cluster.tell = true;
-    (2..=count).for_each(|id| cluster.add(id));
-    cluster.run(Duration::from_secs(20));
-    cluster
+    Cluster::grown(count, RaftConfig::default())
 }
 
 fn may_end(cluster: &Cluster, id: u64) -> bool {

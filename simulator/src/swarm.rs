@@ -5,7 +5,6 @@ mod themes;
 
 use std::borrow::Cow;
 
-use blixard_node::config::RaftConfig;
 use blixard_node::rng::Rng;
 use blixard_node::time::Duration;
 
@@ -129,15 +128,6 @@ fn fit_cluster(drawn: &mut Scenario, swarm: &Swarm) {
             cluster.uncommitted_bytes_max = cluster.append_bytes_max + 1;
         } else {
             cluster.append_bytes_max = cluster.uncommitted_bytes_max - 1;
-        }
-    }
-    // All appends under way to a follower, too.
-    let fitting = (RaftConfig::APPENDS_LEN_MAX / cluster.append_bytes_max.max(1)).max(1);
-    if cluster.inflight_max > fitting {
-        if swarm.draws_key(Part::Cluster, "inflight_max") {
-            cluster.inflight_max = fitting;
-        } else {
-            cluster.append_bytes_max = RaftConfig::APPENDS_LEN_MAX / cluster.inflight_max;
         }
     }
     let others = cluster.voters + cluster.spares;

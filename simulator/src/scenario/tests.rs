@@ -34,6 +34,10 @@ fn complaints_name_file_line_column_and_remedy() {
         refused("name = \"x\"\n[cluster]\nvoters = 4\n")
             .contains("x.toml:3:10: `voters`: 4 is not 1, 3, 5 or 7")
     );
+    assert!(
+        refused("name = \"x\"\n[cluster]\ninflight_max = 129\n")
+            .contains("129 times append_bytes_max (262144) must be at most 33554432")
+    );
     assert!(refused("name = \"x\"\n[cluster]\nvoters = -1\n").contains("x.toml:3:10"));
     assert!(refused("name = \"x\"\n[network]\nloss = \"200%\"\n").contains("more than certain"));
     assert!(refused("name = \"x\"\n[network]\nloss = 0.5\n").contains("the bare fraction 0.5"));

@@ -41,9 +41,8 @@ pub struct RaftConfig {
     pub election_ticks: u64,
     /// A leader is heard at least this often.
     pub heartbeat_ticks: u64,
-    /// The most bytes of entries that are read for an append at once; one entry may be larger. Appends that wait for the same follower go as
-    /// one message, so that the largest has `inflight_max` times as much: what takes part in consensus refuses a product that no
-    /// message holds.
+    /// The most bytes of entries that are read for an append at once; one entry may be larger. raft-rs joins appends that wait for the same
+    /// follower, so that the largest message has up to `inflight_max` times as much: [`RaftConfig::appends_bytes_max`].
     pub append_bytes_max: u64,
     /// The most appends under way to one follower.
     pub inflight_max: usize,
@@ -58,7 +57,8 @@ pub struct RaftConfig {
 }
 
 impl RaftConfig {
-    /// The most bytes of entries that a message to a follower may hold: half of what a peer takes, for what goes with them.
+    /// The largest [`RaftConfig::appends_bytes_max`] that a node opens with: half of what a peer takes as one message, because there is
+    /// more in it than entries, and one entry may be larger than an append.
     pub const APPENDS_LEN_MAX: u64 = (MESSAGE_LEN_MAX / 2) as u64;
 
     /// The most bytes of entries in one message, but for entries above [`RaftConfig::append_bytes_max`].

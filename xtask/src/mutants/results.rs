@@ -92,8 +92,9 @@ impl Results {
     }
 
     pub(super) fn put(&mut self, result: Result) -> std::result::Result<(), String> {
-        let line = serde_json::to_string(&result).map_err(|why| why.to_string())?;
-        writeln!(self.file, "{line}").map_err(|why| format!("the results cannot be kept: {why}"))?;
+        let line = serde_json::to_string(&result).map_err(|why| why.to_string())? + "\n";
+        // All at once: who is ended in the middle leaves no half of a line.
+        self.file.write_all(line.as_bytes()).map_err(|why| format!("the results cannot be kept: {why}"))?;
         self.by_name.insert(result.name.clone(), result);
         Ok(())
     }

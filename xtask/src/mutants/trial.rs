@@ -172,12 +172,19 @@ fn property(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().and_then(|line| serde_json::from_str::<Summary>(line).ok());
     let first = last.and_then(|summary| summary.failed.into_iter().next());
-    first.map_or_else(|| format!("exit code {:?}", output.status.code()), |failed| failed.property)
+    first.map_or_else(|| otherwise(output), |failed| failed.property)
 }
 
 /// The first test that failed.
 fn test(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let failed = text.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    failed.map_or_else(|| format!("exit code {:?}", output.status.code()), str::to_owned)
+    failed.map_or_else(|| otherwise(output), str::to_owned)
+}
+
+/// How a process failed that does not say what failed: its exit code, and the last it had to say.
+fn otherwise(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    format!("exit code {}: {}", output.status.code().unwrap_or_default(), last.trim())
 }
